@@ -1,0 +1,357 @@
+"""What training on each objective earned after costs, and whether the differences are more than luck.
+
+Differences are paired: the seed-average series of one objective less that of another, date by date, so that
+what the market did to both cancels. Their interval is a stationary block bootstrap over dates
+(`backtest.analysis.significance`). It speaks of the dates and not of the seeds; how many seeds agree with its
+sign stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from backtest.analysis.performance import sharpe_ratio
+from backtest.analysis.significance import (
+    BootstrapInterval,
+    SharpeDifference,
+    sharpe_difference_test,
+    stationary_bootstrap_interval,
+)
+from backtest.analysis.summary import ObjectiveSummary, SeedSeries, measures, summarise
+from backtest.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from backtest.simulation import SimulationResult
+
+__all__ = ["Comparison", "Difference"]
+
+QUANTITIES = ("net", "utility")
+# In a pair the name that stands first here is `a`, so that a positive difference speaks for it.
+_ORDER = ("aligned", "whitened", "misaligned", "squared")
+# DESIGN: aligned is never shown against squared error alone.
+_HEADLINE = (("aligned", "squared"), ("aligned", "whitened"))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Annual `quantity` of objective `a` less that of `b`: a fraction of wealth a year, with its interval.
+
+    `seeds_above_zero` counts the seeds whose own difference is positive. `sharpe` compares the two
+    seed-average books' Sharpe ratios (annual); it is given for net returns only.
+    """
+
+    a: str
+    b: str
+    quantity: str
+    interval: BootstrapInterval
+    seeds_above_zero: int
+    n_seeds: int
+    sharpe: SharpeDifference | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The difference, its interval and what they show, in one clause."""
+        i = self.interval
+        head = f"{self.a} - {self.b}: {self.quantity}"
+        if i.reason is not None and i.mean == 0:
+            return f"{head} the same on every date: no difference"
+        if i.reason is not None:
+            return f"{head}: no interval can be given: {i.reason}"
+        digits = _digits(i)
+        return (
+            f"{head} {_percent(i.mean, digits, sign=True)}% a year, {_level(i.level)} interval "
+            f"[{_percent(i.low, digits)}, {_percent(i.high, digits)}]: {self.conclusion}"
+        )
+
+    @property
+    def conclusion(self) -> str:
+        """What the interval shows, in words."""
+        if not self.interval.excludes_zero:
+            return "no difference shown"
+        more = "more" if self.interval.mean > 0 else "less"
+        return f"{self.a} earns {more}" if self.quantity == "net" else f"{self.a} has {more} {self.quantity}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The difference in the words of the comparison's JSON document."""
+        i = self.interval
+        return {
+            "a": self.a,
+            "b": self.b,
+            "quantity": self.quantity,
+            "mean": i.mean,
+            "interval": [i.low, i.high],
+            "level": i.level,
+            "block": i.block,
+            "n_dates": i.n_periods,
+            "seeds_above_zero": self.seeds_above_zero,
+            "n_seeds": self.n_seeds,
+            "reason": i.reason,
+            "sharpe_difference": None if self.sharpe is None else asdict(self.sharpe),
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """The same books under several training objectives, side by side.
+
+    results: objective -> simulation whose batch rows are the seeds; one set of dates and one number of seeds
+    for all. information_coefficients: objective -> (mean, t statistic), each a number or an array with one a
+    seed. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on these
+    dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
+    training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market
+    knows, such as {"expected_utility": .., "regret": ..}, fractions a year.
+    level, seed, n_resamples, block: of the intervals; see `stationary_bootstrap_interval`.
+    """
+
+    results: Mapping[str, SimulationResult]
+    information_coefficients: Mapping[str, Sequence[Any]]
+    settings: Mapping[str, Any]
+    periods_per_year: float
+    n_trials: int
+    training: Mapping[str, Sequence[Any]] | None = None
+    expected: Mapping[str, Mapping[str, float]] | None = None
+    level: float = 0.95
+    seed: int = 0
+    n_resamples: int = 2000
+    block: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise SettingsError("results is empty: give at least one objective's simulation")
+        for key in ("information_coefficients", "training", "expected"):
+            unknown = sorted(set(getattr(self, key) or {}) - set(self.results))
+            if unknown:
+                raise SettingsError(
+                    f"{key} names {unknown}, which have no result: there are {list(self.results)}"
+                )
+        first, *others = self.results
+        dates, n_seeds = pd.DatetimeIndex(self.results[first].dates), len(self.results[first].names)
+        for name in others:
+            other = pd.DatetimeIndex(self.results[name].dates)
+            if not dates.equals(other):
+                odd = dates.symmetric_difference(other)
+                raise SettingsError(
+                    f"{name} and {first} were not simulated on the same dates: {len(odd)} differ, "
+                    f"the first {odd.min():%Y-%m-%d}"
+                )
+            if len(self.results[name].names) != n_seeds:
+                raise SettingsError(
+                    f"{name} has {len(self.results[name].names)} seeds and {first} {n_seeds}: "
+                    "train both on the same seeds"
+                )
+
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """(S,) dates at which each period's result is known."""
+        return pd.DatetimeIndex(next(iter(self.results.values())).dates)
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds of every objective."""
+        return len(next(iter(self.results.values())).names)
+
+    @cached_property
+    def series(self) -> Mapping[str, SeedSeries]:
+        """Objective -> its period series, (seeds, S) each."""
+        return {name: SeedSeries.of(name, result) for name, result in self.results.items()}
+
+    @cached_property
+    def objectives(self) -> Mapping[str, ObjectiveSummary]:
+        """Objective -> its numbers."""
+        sharpes = np.concatenate([sharpe_ratio(s.net, periods_per_year=1) for s in self.series.values()])
+        known = sharpes[np.isfinite(sharpes)]
+        variance = float(known.var(ddof=1)) if len(known) > 1 else np.nan
+        return {
+            name: summarise(
+                name,
+                series,
+                periods_per_year=self.periods_per_year,
+                n_trials=self.n_trials,
+                trial_sharpe_variance=variance,
+                information_coefficient=self.information_coefficients.get(name),
+                expected=(self.expected or {}).get(name),
+            )
+            for name, series in self.series.items()
+        }
+
+    @cached_property
+    def differences(self) -> tuple[Difference, ...]:
+        """Every pair of objectives, in net return and net utility, aligned against its rivals first."""
+        names = sorted(self.results, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+        pairs = sorted(
+            combinations(names, 2), key=lambda p: _HEADLINE.index(p) if p in _HEADLINE else len(_HEADLINE)
+        )
+        return tuple(self._difference(a, b, quantity) for a, b in pairs for quantity in QUANTITIES)
+
+    def paired(self, a: str, b: str, quantity: str = "net") -> np.ndarray:
+        """The (seeds, S) differences by seed and date of `quantity`, "net" or "utility", per period."""
+        return getattr(self.series[a], quantity) - getattr(self.series[b], quantity)
+
+    def _difference(self, a: str, b: str, quantity: str) -> Difference:
+        by_seed = self.paired(a, b, quantity)
+        interval = stationary_bootstrap_interval(
+            by_seed.mean(axis=0),
+            level=self.level,
+            seed=self.seed,
+            n_resamples=self.n_resamples,
+            block=self.block,
+        )
+        year = self.periods_per_year
+        annual = {key: getattr(interval, key) * year for key in ("mean", "low", "high")}
+        sharpe = None
+        if quantity == "net":
+            test = sharpe_difference_test(self.series[a].net.mean(axis=0), self.series[b].net.mean(axis=0))
+            root = math.sqrt(year)
+            sharpe = SharpeDifference(
+                test.difference * root, test.standard_error * root, test.statistic, test.p_value, test.reason
+            )
+        return Difference(
+            a=a,
+            b=b,
+            quantity=quantity,
+            interval=BootstrapInterval(**(asdict(interval) | annual)),
+            seeds_above_zero=int((by_seed.mean(axis=1) > 0).sum()),
+            n_seeds=len(by_seed),
+            sharpe=sharpe,
+        )
+
+    @property
+    def headline(self) -> tuple[Difference, ...]:
+        """The net differences of the verdict: aligned against its rivals, or the first two objectives."""
+        net = [difference for difference in self.differences if difference.quantity == "net"]
+        chosen = [difference for difference in net if (difference.a, difference.b) in _HEADLINE]
+        return tuple(chosen or net[:1])
+
+    @property
+    def sample(self) -> str:
+        """Seeds and dates behind the verdict, in words."""
+        seeds = "one seed" if self.n_seeds == 1 else f"mean of {self.n_seeds} seeds"
+        return (
+            f"{seeds}, {len(self.dates):,} dates from {self.dates[0]:%Y-%m-%d} to {self.dates[-1]:%Y-%m-%d}"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know before trusting the numbers: ruined seeds, measures that are undefined."""
+        return tuple(note for summary in self.objectives.values() for note in summary.notes)
+
+    @property
+    def verdict(self) -> str:
+        """The answer in one line."""
+        clauses = [difference.sentence for difference in self.headline] or [self._alone()]
+        ruined = [
+            f"{name}: {len(summary.ruined)} of {self.n_seeds} seeds ruined"
+            for name, summary in self.objectives.items()
+            if summary.ruined
+        ]
+        return f"{'; '.join(clauses + ruined)} ({self.sample})"
+
+    def _alone(self) -> str:
+        name, summary = next(iter(self.objectives.items()))
+        cost = sum(summary.costs.values())
+        return (
+            f"{name}: net {100 * summary.net:+.1f}% a year after costs of {100 * cost:.1f}%, "
+            f"Sharpe ratio {summary.sharpe:.2f}"
+        )
+
+    def table(self) -> pd.DataFrame:
+        """One row an objective, one column a measure with its unit in its name."""
+        summaries = list(self.objectives.values())
+        columns = {m.title: [m.read(summary) for summary in summaries] for m in measures(summaries)}
+        return pd.DataFrame(columns, index=pd.Index(list(self.objectives), name="objective"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as plain values that strict JSON can hold: fractions a year, and None for NaN."""
+        document = {
+            "verdict": self.verdict,
+            "objectives": {name: summary.to_dict() for name, summary in self.objectives.items()},
+            "differences": [difference.to_dict() for difference in self.differences],
+            "settings": self.settings,
+            "sample": {
+                "n_seeds": self.n_seeds,
+                "n_dates": len(self.dates),
+                "first": f"{self.dates[0]:%Y-%m-%d}",
+                "last": f"{self.dates[-1]:%Y-%m-%d}",
+                "periods_per_year": self.periods_per_year,
+                "n_trials": self.n_trials,
+            },
+            "notes": self.notes,
+        }
+        if self.training is not None:
+            document["training"] = self.training
+        return plain(document)
+
+    # Imports go report -> analysis. The three methods below are the one exception, each inside the method:
+    # they are how a user asks for the page and the tables, and `comparison.report(directory)` is the call the
+    # design promises.
+
+    def report(self, directory: str | Path) -> Path:
+        """Write report.html and comparison.json into `directory`, made if need be; the path of the page."""
+        from backtest.report import write_report
+
+        return write_report(self, directory)
+
+    def render(self, console: Console | None = None) -> None:
+        """Print the verdict and the table."""
+        from backtest.report import print_comparison
+
+        print_comparison(self, console)
+
+    def _repr_html_(self) -> str:
+        from backtest.report import comparison_html
+
+        return comparison_html(self)
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.results)}; {self.sample})"
+
+
+def plain(value: Any) -> Any:
+    """`value` in types that strict JSON can hold: None for NaN and infinities, text for the unknown."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, np.ndarray | pd.Index | pd.Series):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [
+            plain(item) for item in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)
+        ]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def _digits(interval: BootstrapInterval) -> int:
+    """Decimals of a percentage: more than one where all is small or a bound is close to zero."""
+    largest = 100 * max(abs(interval.low), abs(interval.high), 1e-6)
+    digits = min(max(1, 1 - math.floor(math.log10(largest))), 4)
+    nearest = min(abs(interval.low), abs(interval.high))
+    while interval.excludes_zero and digits < 6 and round(100 * nearest, digits) == 0:
+        digits += 1
+    return digits
+
+
+def _percent(fraction: float, digits: int, *, sign: bool = False) -> str:
+    rounded = round(100 * fraction, digits) + 0.0  # + 0.0: no "-0.0"
+    return f"{rounded:+.{digits}f}" if sign else f"{rounded:.{digits}f}"
+
+
+def _level(level: float) -> str:
+    return f"{100 * level:g}%"

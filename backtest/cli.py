@@ -1,0 +1,374 @@
+"""The `backtest` command. Results go to standard output; progress and messages to standard error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backtest.errors import BacktestError, SettingsError
+
+if TYPE_CHECKING:
+    from backtest.analysis import Comparison
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Backtest cost-aware portfolios: does training on what the portfolio does beat squared error?",
+)
+
+
+class Frequency(StrEnum):
+    """Length of a period."""
+
+    DAY = "D"
+    WEEK = "W"
+    MONTH = "M"
+
+
+class Market(StrEnum):
+    """Simulated markets, whose truth is known."""
+
+    SIMULATED = "simulated"
+    CORRELATED = "correlated"
+    LIQUIDITY = "liquidity"
+
+
+DATA = "Data"
+PORTFOLIO = "Portfolio"
+TRAINING = "Training"
+OUTPUT = "Output"
+
+
+def _option(panel: str, text: str, *names: str, **more: Any) -> Any:
+    """One option under a heading of the help page; `text` says its unit and its default."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
+
+
+PricesOption = Annotated[Path | None, _option(DATA, "CSV or Parquet file of prices, wide or long.")]
+DatasetOption = Annotated[
+    str | None, _option(DATA, "Bundled data set: sp500-20 (20 US stocks, 1990-2022), which is the default.")
+]
+FrequencyOption = Annotated[
+    Frequency | None, _option(DATA, "Period that prices are resampled to: D day, W week, M month. Default W.")
+]
+CostOption = Annotated[
+    list[str] | None,
+    _option(
+        PORTFOLIO,
+        "One cost; repeat for more. half_spread: bp of the traded value, each way (default 5). l1: bp of |position| "
+        "a period, a penalty (1). borrow: % of short positions a year (0). risk_aversion: g in g/2 q'Sigma q (5). "
+        "factors: a count, of the risk model (5).",
+        "--cost",
+        metavar="NAME=NUMBER",
+    ),
+]
+LeverageOption = Annotated[
+    float | None, _option(PORTFOLIO, "Limit on longs plus shorts, multiples of wealth. Default 2.")
+]
+PositionLimitOption = Annotated[
+    float | None, _option(PORTFOLIO, "Limit on each |position|, fraction of wealth. Default none.")
+]
+NeutralOption = Annotated[
+    bool | None,
+    _option(PORTFOLIO, "Longs and shorts are worth the same. Default yes.", "--dollar-neutral/--no-dollar-neutral"),
+]
+LagOption = Annotated[
+    int | None, _option(PORTFOLIO, "Periods from a forecast to its fill; 0 fills at its own close. Default 1.")
+]
+OutOption = Annotated[
+    Path | None, _option(OUTPUT, "Folder for report.html, comparison.json and config.json. Default runs/NAME.")
+]
+JsonOption = Annotated[bool, _option(OUTPUT, "Print the result as one JSON document.", "--json")]
+
+
+@app.command()
+def compare(
+    prices: PricesOption = None,
+    dataset: DatasetOption = None,
+    market: Annotated[
+        Market | None, _option(DATA, "Simulated market instead of prices: daily, and its truth is known.")
+    ] = None,
+    market_seed: Annotated[
+        int | None, _option(DATA, "Draw of the simulated market, a whole number. Default 0.")
+    ] = None,
+    frequency: FrequencyOption = None,
+    objectives: Annotated[
+        str | None,
+        _option(TRAINING, "Names separated by commas. Default squared,whitened,aligned,misaligned."),
+    ] = None,
+    seeds: Annotated[int | None, _option(TRAINING, "Models for each objective, a count. Default 4.")] = None,
+    hidden: Annotated[
+        str | None, _option(TRAINING, 'Units of each hidden layer; "" is a linear model. Default 32,32.')
+    ] = None,
+    quick: Annotated[
+        bool, _option(TRAINING, "A first look in under 30 seconds: 2 seeds, fewer windows and passes.", "--quick")
+    ] = False,
+    jobs: Annotated[
+        int | None, _option(TRAINING, "Processes that train, a count; no result depends on it. Default one a core.")
+    ] = None,
+    cost: CostOption = None,
+    leverage: LeverageOption = None,
+    position_limit: PositionLimitOption = None,
+    dollar_neutral: NeutralOption = None,
+    lag: LagOption = None,
+    level: Annotated[float | None, _option(OUTPUT, "Level of the intervals, a probability. Default 0.95.")] = None,
+    config: Annotated[Path | None, _option(OUTPUT, "config.json of an earlier run: repeat it to the last bit.")] = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare models trained on squared error with models trained on what the portfolio earns after its costs.
+
+    Trains on each objective, walk forward; maps forecasts to positions under costs and limits; simulates; and says
+    whether the difference is more than luck.
+    """
+    from backtest.configuration import settings_with_presets
+
+    options = _given(
+        market=None if market is None else market.value,
+        market_seed=market_seed,
+        objectives=None if objectives is None else _names(objectives),
+        seeds=seeds,
+        level=level,
+        training=None if hidden is None else {"hidden": _sizes(hidden)},
+        **_shared(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag),
+    )
+    with _errors_as_messages():
+        if config is not None:
+            if options or quick:
+                others = ", ".join([*options, *(["quick"] if quick else [])])
+                raise SettingsError(f"--config repeats a run as it was and takes no other settings, got {others}")
+            settings, recorded_hash = _recorded(config)
+        else:
+            settings, recorded_hash = settings_with_presets(_with_source(options), quick=quick), None
+        _compare(settings, recorded_hash, jobs=jobs, out=out, as_json=as_json)
+
+
+@app.command()
+def run(
+    strategies: Annotated[
+        list[Path], typer.Argument(help="Python files, each with one Strategy; several are compared.")
+    ],
+    prices: PricesOption = None,
+    dataset: DatasetOption = None,
+    frequency: FrequencyOption = None,
+    start: Annotated[
+        str | None,
+        _option(DATA, "Date of the first forecast, YYYY-MM-DD. Default after 5 years, or 40% of a shorter history."),
+    ] = None,
+    refit_every: Annotated[
+        int | None, _option(TRAINING, "Periods between two fits of a strategy. Default a year.")
+    ] = None,
+    cost: CostOption = None,
+    leverage: LeverageOption = None,
+    position_limit: PositionLimitOption = None,
+    dollar_neutral: NeutralOption = None,
+    lag: LagOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Backtest the strategies in Python files after costs, and compare them when there are several."""
+    from backtest.configuration import settings_with_presets
+
+    options = _given(**_shared(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag))
+    with _errors_as_messages():
+        settings = settings_with_presets(_with_source(options), quick=False)
+        _run(settings, strategies, start=start, refit_every=refit_every, out=out, as_json=as_json)
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Say the version, or go on to a command."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("aligned-backtest"))
+        raise typer.Exit
+
+
+def _compare(settings: Any, recorded_hash: str | None, *, jobs: int | None, out: Path | None, as_json: bool) -> None:
+    from backtest.analysis import compare as compare_objectives
+    from backtest.configuration import build_solver, describe_run, load_market, source_name
+
+    market = load_market(settings)
+    description = describe_run(settings, market)
+    if recorded_hash not in (None, description["data_hash"]):
+        raise SettingsError(
+            f"the data are not those of the recorded run: their hash is {description['data_hash'][:12]}, "
+            f"the run's {str(recorded_hash)[:12]}. Bring the data of that time back, or start a new run"
+        )
+    with _progress() as progress:
+        comparison = compare_objectives(
+            market,
+            settings.objectives,
+            solver=build_solver(settings, market),
+            seeds=settings.seeds,
+            training=settings.training,
+            walk_forward=settings.walk_forward,
+            max_windows=settings.max_windows,
+            lag=settings.lag,
+            level=settings.level,
+            n_jobs=jobs,
+            settings=description,
+            progress=progress,
+        )
+    _finish(comparison, description, name=source_name(settings), out=out, as_json=as_json)
+
+
+def _run(
+    settings: Any,
+    files: list[Path],
+    *,
+    start: str | None,
+    refit_every: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from backtest.analysis import compare_strategies
+    from backtest.configuration import build_solver, describe_run, load_panel, source_name
+    from backtest.strategy import load_strategy
+
+    panel = load_panel(settings)
+    description = describe_run(settings, panel) | {"strategies": [str(file) for file in files]}
+    strategies = {}
+    for file in files:
+        strategy = load_strategy(file)
+        name = type(strategy).__name__
+        strategies[name if name not in strategies else f"{name} ({file.name})"] = strategy
+    first_row = None if start is None else panel.until(start).n_periods - 1
+    with _progress() as progress:
+        comparison = compare_strategies(
+            panel,
+            strategies,
+            solver=build_solver(settings, panel),
+            lag=settings.lag,
+            first_row=first_row,
+            refit_every=refit_every,
+            settings=description,
+            progress=progress,
+        )
+    name = f"{'-'.join(strategies).lower()}-{source_name(settings)}"
+    _finish(comparison, description, name=name, out=out, as_json=as_json)
+
+
+def _finish(comparison: Comparison, description: dict[str, Any], *, name: str, out: Path | None, as_json: bool) -> None:
+    """Write the run's folder, and print the verdict and the table, or the JSON document."""
+    text = json.dumps(description, indent=2, sort_keys=True) + "\n"
+    if out is None:
+        # The folder is named after what decides the run: the same settings and data write the same folder.
+        out = Path("runs") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    page = comparison.report(out)
+    (out / "config.json").write_text(text, encoding="utf-8")
+    if as_json:
+        json.dump(comparison.to_dict(), sys.stdout, allow_nan=False)
+        sys.stdout.write("\n")
+        return
+    comparison.render()
+    typer.echo(f"Report: {page}")
+
+
+def _recorded(config: Path) -> tuple[Any, str]:
+    from backtest.configuration import parse_settings
+
+    try:
+        document = json.loads(config.read_text(encoding="utf-8"))
+        return parse_settings(document["settings"]), document["data_hash"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{config}: not the config.json of a run: {error}") from error
+
+
+def _shared(
+    prices: Path | None,
+    dataset: str | None,
+    frequency: Frequency | None,
+    cost: list[str] | None,
+    leverage: float | None,
+    position_limit: float | None,
+    dollar_neutral: bool | None,
+    lag: int | None,
+) -> dict[str, Any]:
+    """Return the options that all commands share, as settings; what was not given is None."""
+    return {
+        "prices": None if prices is None else str(prices),
+        "dataset": dataset,
+        "frequency": None if frequency is None else frequency.value,
+        "costs": _costs(cost),
+        "leverage": leverage,
+        "position_limit": position_limit,
+        "dollar_neutral": dollar_neutral,
+        "lag": lag,
+    }
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _with_source(options: dict[str, Any]) -> dict[str, Any]:
+    return options if options.keys() & {"prices", "dataset", "market"} else {"dataset": "sp500-20", **options}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(size) for size in _names(text)]
+    except ValueError:
+        raise typer.BadParameter(f"--hidden takes whole numbers separated by commas, got {text!r}") from None
+
+
+def _costs(costs: list[str] | None) -> dict[str, float] | None:
+    if not costs:
+        return None
+    parsed: dict[str, float] = {}
+    for text in costs:
+        name, _, number = text.partition("=")
+        try:
+            parsed[name.strip().replace("-", "_")] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--cost takes NAME=NUMBER, like half_spread=5, got {text!r}") from None
+    return parsed
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each stage on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
+def _errors_as_messages() -> Iterator[None]:
+    """Turn this library's errors into one message and exit code 2; anything else is a bug and shows its trace."""
+    try:
+        yield
+    except BacktestError as error:
+        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from error
+
+
+if __name__ == "__main__":
+    app()

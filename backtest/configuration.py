@@ -1,0 +1,238 @@
+"""Everything that decides a run, in one record that is written beside its result and can be run again.
+
+Units are those of the command line: basis points, percent a year, periods. Library objects are built from them here.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from backtest.costs import (
+    L1,
+    BorrowFee,
+    Constraint,
+    Cost,
+    DollarNeutral,
+    FactorRisk,
+    HoldingFee,
+    LeverageLimit,
+    PositionLimit,
+    TradingCost,
+)
+from backtest.errors import SettingsError
+from backtest.market import (
+    MarketPanel,
+    SimulatedMarket,
+    correlated_market,
+    liquidity_market,
+    load_dataset,
+    price_features,
+    read_prices,
+    simulate_market,
+    to_frequency,
+)
+from backtest.solver import PositionSolver
+from backtest.training import OBJECTIVES, TrainingSettings, WalkForward, check_objectives
+
+__all__ = [
+    "CostSettings",
+    "RunSettings",
+    "build_solver",
+    "describe_run",
+    "load_market",
+    "load_panel",
+    "parse_settings",
+    "settings_with_presets",
+    "source_name",
+]
+
+BASIS_POINT = 1e-4
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # A first look: fewer models, one holding period, fewer passes, longer test windows.
+    "quick": {
+        "seeds": 2,
+        "max_windows": 3,
+        "training": {"epochs": 10, "path_epochs": 4, "patience": 2, "holding_periods": [4.0]},
+    },
+    # The setting in which alignment must win (liquidity_market): one linear model for names cheap and dear to hold.
+    "liquidity": {
+        "seeds": 4,
+        "leverage": 10.0,
+        "dollar_neutral": False,
+        "costs": {"risk_aversion": 20.0, "l1": 0.0},
+        "training": {"hidden": [], "shrinkage": [1.0]},
+        "walk_forward": {"train": 400, "validation": 100, "test": 600, "embargo": 2},
+    },
+    "correlated": {
+        "leverage": 10.0,
+        "costs": {"l1": 0.0},
+        "training": {"hidden": [], "shrinkage": [1.0]},
+        "walk_forward": {"train": 200, "validation": 50, "test": 720, "embargo": 2},
+    },
+    "simulated": {"leverage": 5.0, "costs": {"l1": 0.0}, "training": {"holding_periods": [1.0, 2.0]}},
+}
+"""Settings that stand in for the defaults under `--quick` and on each simulated market; options given go before."""
+
+PACKAGES = ("aligned-backtest", "numpy", "pandas", "torch", "numba", "scipy", "arch", "skfolio")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CostSettings(_Record):
+    """What positions cost. A simulated market brings its own cash costs and risk."""
+
+    half_spread: Annotated[float, Field(ge=0, description="bp of the traded value, each way")] = 5.0
+    l1: Annotated[float, Field(ge=0, description="bp of |position| a period; a penalty, not charged")] = 1.0
+    borrow: Annotated[float, Field(ge=0, description="% of short positions a year")] = 0.0
+    risk_aversion: Annotated[float, Field(gt=0, description="g in g/2 q'Sigma q; a penalty, not charged")] = 5.0
+    factors: Annotated[int, Field(ge=0, description="factors of the risk model, estimated from returns")] = 5
+
+
+class RunSettings(_Record):
+    """Settings of `backtest compare` and `backtest run`.
+
+    Attributes:
+        prices: file of prices; or
+        dataset: name of a bundled data set; or
+        market: name of a simulated market.
+        market_seed: of the simulated market.
+        frequency: D, W or M; what prices are resampled to. Simulated markets are daily.
+        objectives: what models are trained on.
+        seeds: how many models for each objective.
+        costs: what positions cost.
+        leverage: limit on longs plus shorts, in multiples of wealth.
+        position_limit: limit on each position, fraction of wealth; None for none.
+        dollar_neutral: whether longs and shorts are worth the same.
+        lag: periods from a forecast to its fill.
+        level: of the intervals.
+        training: how models are trained.
+        walk_forward: windows, in periods; None takes lengths that suit the history.
+        max_windows: most windows, when their lengths are left to the history; each costs one training.
+    """
+
+    prices: str | None = None
+    dataset: str | None = None
+    market: Literal["simulated", "correlated", "liquidity"] | None = None
+    market_seed: int = 0
+    frequency: Literal["D", "W", "M"] = "W"
+    objectives: tuple[str, ...] = OBJECTIVES
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 4
+    costs: CostSettings = CostSettings()
+    leverage: Annotated[float, Field(gt=0)] = 2.0
+    position_limit: Annotated[float, Field(gt=0)] | None = None
+    dollar_neutral: bool = True
+    lag: Annotated[int, Field(ge=0)] = 1
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    training: TrainingSettings = TrainingSettings()
+    walk_forward: WalkForward | None = None
+    max_windows: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        sources = [name for name in ("prices", "dataset", "market") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"give one of prices, dataset and market, got {sources or 'none'}")
+        check_objectives(self.objectives)
+        return self
+
+
+def settings_with_presets(options: Mapping[str, Any], *, quick: bool) -> RunSettings:
+    """Return the settings for the options given, with the presets that apply where an option is not given."""
+    document: dict[str, Any] = {}
+    for name in (options.get("market"), "quick" if quick else None):
+        document = _merged(document, PRESETS.get(name or "", {}))
+    return parse_settings(_merged(document, options))
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def parse_settings(document: Mapping[str, Any]) -> RunSettings:
+    """Return the settings in a document; raise `SettingsError` that names each wrong key and what is allowed."""
+    try:
+        return RunSettings.model_validate(document)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']} (got {fault['input']!r})"
+            for fault in error.errors()
+        )
+        raise SettingsError(faults) from error
+
+
+def load_market(settings: RunSettings) -> MarketPanel | SimulatedMarket:
+    """Return the market of a run: prices at the run's frequency with price features, or a simulated market."""
+    if settings.market is not None:
+        seed, lag = settings.market_seed, settings.lag
+        if settings.market == "liquidity":
+            return liquidity_market(seed, lag=lag)
+        if settings.market == "correlated":
+            return correlated_market(seed, lag=lag)
+        return simulate_market(seed=seed, lag=lag, misspecification=0.5, cost_dispersion=1.0, n_periods=2000)
+    return load_panel(settings)
+
+
+def load_panel(settings: RunSettings) -> MarketPanel:
+    """Return the prices of a run at its frequency, with price features."""
+    panel = load_dataset(settings.dataset) if settings.dataset else read_prices(str(settings.prices))
+    return price_features(to_frequency(panel, settings.frequency))
+
+
+def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> PositionSolver:
+    """Return the solver of a run: estimated risk and the costs asked for, or a simulated market's own."""
+    costs = settings.costs
+    total: Cost
+    if isinstance(market, SimulatedMarket):
+        total = costs.risk_aversion * FactorRisk(
+            loadings=market.loadings,
+            factor_covariance=market.factor_covariance,
+            specific_variance=market.specific_variance,
+        )
+        if market.half_spread.any():
+            total = total + TradingCost(half_spread=market.half_spread)
+        if market.holding_fee.any():
+            total = total + HoldingFee(market.holding_fee)
+    else:
+        total = costs.risk_aversion * FactorRisk(n_factors=costs.factors) + TradingCost(
+            half_spread=costs.half_spread * BASIS_POINT
+        )
+    if costs.l1:
+        total = total + costs.l1 * BASIS_POINT * L1()
+    if costs.borrow:
+        total = total + BorrowFee(costs.borrow / 100)
+    limits: list[Constraint] = [LeverageLimit(settings.leverage)]
+    if settings.dollar_neutral:
+        limits.append(DollarNeutral())
+    if settings.position_limit is not None:
+        limits.append(PositionLimit(settings.position_limit))
+    return PositionSolver(total, limits)
+
+
+def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> dict[str, Any]:
+    """Return what a run writes beside its result: settings, versions, and the hash of its data."""
+    panel = market.panel if isinstance(market, SimulatedMarket) else market
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "data_hash": panel.data_hash,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+
+
+def source_name(settings: RunSettings) -> str:
+    """Return a short name of the run's data, for its folder."""
+    if settings.market is not None:
+        return settings.market
+    name = settings.dataset or Path(str(settings.prices)).stem
+    return f"{name}-{settings.frequency}"

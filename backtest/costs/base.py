@@ -1,0 +1,180 @@
+"""The Cost protocol and its algebra: `5.0 * FactorRisk(...) + TradingCost(...) + 1e-4 * L1()`.
+
+One cost object serves the solver, the training loss, the simulator and the report. *Cash* costs are charged by the
+simulator; the others are opinions (risk, penalties): they move decisions and are never charged.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Real
+
+from torch import Tensor
+
+from backtest.costs.terms import CostTerms
+from backtest.errors import CostError
+from backtest.market import MarketPanel, MarketSnapshot
+
+__all__ = ["Cost", "ScaledCost", "SumOfCosts"]
+
+
+class Cost(ABC):
+    """A convex cost of holding `q` after holding `held`, a fraction of wealth per period.
+
+    Attributes:
+        cash: True when the simulator charges it; False for an opinion.
+        paid_per_trade: True when it is paid once, at the trade, while a forecast earns every period the position is
+            held. The solver divides such costs by its `holding_periods`; the simulator charges them whole.
+    """
+
+    cash: bool = False
+    paid_per_trade: bool = False
+
+    @abstractmethod
+    def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+        """Return the cost by asset (B, N); its sum over assets is the cost of the row.
+
+        Args:
+            q: (B, N) weights after trading.
+            held: (B, N) weights before trading.
+            market: the market at the B rows; None where the cost needs nothing of it.
+        """
+
+    @abstractmethod
+    def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
+        """Return the pieces this cost adds to the canonical problem, given the weights held before trading (B, N)."""
+
+    def estimate(self, panel: MarketPanel) -> Cost:
+        """Return this cost with everything it estimates fitted to `panel`, row `t` from rows up to `t` alone."""
+        return self
+
+    @property
+    def parts(self) -> tuple[tuple[str, Cost], ...]:
+        """The summands as (name, cost), names unique: two costs of one class are two parts."""
+        return ((_snake_case(type(self).__name__), self),)
+
+    @property
+    def first_row(self) -> int:
+        """First panel row at which everything the cost estimates is known."""
+        return 0
+
+    @property
+    def depends_on_held(self) -> bool:
+        """Whether the cost depends on what was held before."""
+        return any(cost.paid_per_trade for _, cost in self.parts)
+
+    def __add__(self, other: Cost) -> Cost:
+        if not isinstance(other, Cost):
+            return NotImplemented
+        return SumOfCosts((*_summands(self), *_summands(other)))
+
+    def __mul__(self, weight: float) -> Cost:
+        if not isinstance(weight, Real | Tensor):
+            return NotImplemented
+        scaled = tuple(ScaledCost(weight, cost) for cost in _summands(self))
+        return scaled[0] if len(scaled) == 1 else SumOfCosts(scaled)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class ScaledCost(Cost):
+    """`weight` times one cost (a sum is scaled summand by summand). The weight is a number, or a tensor (B, 1) with one weight a row; not negative."""
+
+    weight: float | Tensor
+    cost: Cost
+
+    def __post_init__(self) -> None:
+        lowest = float(self.weight.detach().min()) if isinstance(self.weight, Tensor) else float(self.weight)
+        if not 0 <= lowest < float("inf"):
+            raise CostError(f"a cost can be scaled by a finite number of at least 0, got {lowest!r}")
+
+    def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+        """Return the scaled cost by asset (B, N)."""
+        return self.weight * self.cost.value(q, held, market)
+
+    def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
+        """Return the scaled pieces."""
+        return self.cost.terms(held, market).scaled(self.weight)
+
+    def estimate(self, panel: MarketPanel) -> Cost:
+        """Return the scaled cost with its estimates fitted."""
+        return ScaledCost(self.weight, self.cost.estimate(panel))
+
+    @property
+    def first_row(self) -> int:
+        """That of the cost it scales."""
+        return self.cost.first_row
+
+    @property
+    def cash(self) -> bool:  # type: ignore[override]
+        """Whether the scaled cost is charged by the simulator."""
+        return self.cost.cash
+
+    @property
+    def paid_per_trade(self) -> bool:  # type: ignore[override]
+        """Whether the scaled cost is paid once, at the trade."""
+        return self.cost.paid_per_trade
+
+    @property
+    def parts(self) -> tuple[tuple[str, Cost], ...]:
+        """This cost alone, under the name of what it scales."""
+        return tuple((name, self) for name, _ in self.cost.parts)
+
+
+@dataclass(frozen=True)
+class SumOfCosts(Cost):
+    """A sum of costs. Two costs of one class stay two costs, and both count."""
+
+    summands: tuple[Cost, ...]
+
+    def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+        """Return the summed cost by asset (B, N)."""
+        total = self.summands[0].value(q, held, market)
+        for cost in self.summands[1:]:
+            total = total + cost.value(q, held, market)
+        return total
+
+    def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
+        """Return the pieces of all summands."""
+        pieces = [cost.terms(held, market) for cost in self.summands]
+        linear = [piece.linear for piece in pieces if piece.linear is not None]
+        diagonal = [piece.diagonal for piece in pieces if piece.diagonal is not None]
+        return CostTerms(
+            linear=sum(linear[1:], linear[0]) if linear else None,
+            diagonal=sum(diagonal[1:], diagonal[0]) if diagonal else None,
+            loadings=tuple(block for piece in pieces for block in piece.loadings),
+            ramps=tuple(ramp for piece in pieces for ramp in piece.ramps),
+        )
+
+    def estimate(self, panel: MarketPanel) -> Cost:
+        """Return the sum with every estimate fitted."""
+        return SumOfCosts(tuple(cost.estimate(panel) for cost in self.summands))
+
+    @property
+    def first_row(self) -> int:
+        """The latest of its summands'."""
+        return max(cost.first_row for cost in self.summands)
+
+    @property
+    def parts(self) -> tuple[tuple[str, Cost], ...]:
+        """All summands as (name, cost); a repeated name gets a number."""
+        return tuple(_numbered(part for cost in self.summands for part in cost.parts))
+
+
+def _summands(cost: Cost) -> tuple[Cost, ...]:
+    return cost.summands if isinstance(cost, SumOfCosts) else (cost,)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _numbered(parts: Iterator[tuple[str, Cost]]) -> Iterator[tuple[str, Cost]]:
+    seen: dict[str, int] = {}
+    for name, cost in parts:
+        seen[name] = seen.get(name, 0) + 1
+        yield (name if seen[name] == 1 else f"{name}_{seen[name]}", cost)

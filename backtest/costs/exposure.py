@@ -1,0 +1,58 @@
+"""Penalty on exposure to features or factors: an opinion, never charged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from backtest.costs.base import Cost
+from backtest.costs.parameters import loadings_of
+from backtest.costs.terms import CostTerms
+from backtest.errors import CostError
+from backtest.market import MarketSnapshot
+
+__all__ = ["Exposure"]
+
+
+@dataclass(frozen=True, eq=False)
+class Exposure(Cost):
+    """`1/2 |F'q|^2`: the squared exposure to the columns of `F`.
+
+    Attributes:
+        loadings: `F`, (N, k), (B, N, k), or a DataFrame by asset. None takes `features` from the market.
+        features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature
+            is not available counts as having none (0).
+    """
+
+    loadings: np.ndarray | pd.DataFrame | Tensor | None = None
+    features: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if (self.loadings is None) == (not self.features):
+            raise CostError("Exposure takes either loadings= or features=, and one of them is needed")
+
+    def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+        """Return the penalty by asset (B, N): asset i's share is `q_i (F F'q)_i / 2`."""
+        loadings = self._loadings(held, market)
+        exposure = torch.einsum("bnk,bn->bk", loadings.expand(len(q), -1, -1), q)
+        return q * (loadings @ exposure.unsqueeze(-1)).squeeze(-1) / 2
+
+    def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
+        """Return its loadings."""
+        return CostTerms(loadings=(self._loadings(held, market),))
+
+    def _loadings(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+        if self.loadings is not None:
+            return loadings_of(self.loadings, held, market, "Exposure loadings")
+        if market is None or market.features is None:
+            raise CostError(f"Exposure to features {list(self.features)} needs market=panel.at(rows) with features")
+        unknown = [name for name in self.features if name not in market.feature_names]
+        if unknown:
+            raise CostError(f"Exposure: unknown features {unknown}; the panel has {list(market.feature_names)}")
+        columns = [market.feature_names.index(name) for name in self.features]
+        return loadings_of(np.nan_to_num(market.features[..., columns]), held, market, "Exposure features")

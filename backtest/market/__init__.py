@@ -1,0 +1,26 @@
+"""Market data: panels of dates by assets, and where they come from."""
+
+from __future__ import annotations
+
+from backtest.market.datasets import dataset_names, load_dataset
+from backtest.market.features import price_features
+from backtest.market.panel import MarketPanel
+from backtest.market.preset_markets import correlated_market, liquidity_market
+from backtest.market.readers import read_prices
+from backtest.market.resample import to_frequency
+from backtest.market.simulated import SimulatedMarket, simulate_market
+from backtest.market.snapshot import MarketSnapshot
+
+__all__ = [
+    "MarketPanel",
+    "MarketSnapshot",
+    "SimulatedMarket",
+    "correlated_market",
+    "dataset_names",
+    "liquidity_market",
+    "load_dataset",
+    "price_features",
+    "read_prices",
+    "simulate_market",
+    "to_frequency",
+]

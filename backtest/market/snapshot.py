@@ -1,0 +1,35 @@
+"""What a cost sees of the market: B rows of a panel at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["MarketSnapshot"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MarketSnapshot:
+    """Market data at the close of B rows; everything in row b is known at the close of `dates[b]`.
+
+    Arrays are copies that belong to the snapshot. All fields are optional, for problems without a market.
+
+    Attributes:
+        assets: (N,) labels.
+        rows: (B,) row numbers in the panel.
+        dates: (B,) dates of the rows.
+        dollar_volume: (B, N) currency per period; NaN = unknown.
+        features: (B, N, K); NaN = not available.
+        feature_names: K names.
+        periods_per_year: 252, 52 or 12.
+    """
+
+    assets: pd.Index | None = None
+    rows: np.ndarray | None = None
+    dates: pd.DatetimeIndex | None = None
+    dollar_volume: np.ndarray | None = None
+    features: np.ndarray | None = None
+    feature_names: tuple[str, ...] = ()
+    periods_per_year: float | None = None

@@ -1,0 +1,337 @@
+"""The comparison's charts, as plotly figures.
+
+Titles and units live beside the chart in the page, where they wrap on a narrow screen; axes carry
+unit suffixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from backtest.analysis.performance import drawdown
+from backtest.analysis.summary import spoken
+from backtest.report.drawing import (
+    INK,
+    MUTED,
+    ZERO,
+    add_band,
+    add_line,
+    blank_figure,
+    colour_of,
+    fill_of,
+    rows_drawn,
+    text_dates,
+    with_start,
+)
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from backtest.analysis.comparison import Comparison
+
+__all__ = ["CHARTS", "Chart"]
+
+_TROUGHS = 300  # drawdowns are drawn by their deepest point in each of so many stretches
+_TICKS = np.array([m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)])
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of the page: where it is, what it shows, how to read it, and how to draw it."""
+
+    key: str
+    title: str
+    unit: str
+    caption: str
+    span: str  # "wide" across the page, "tall" beside two others, or ""
+    draw: Callable[[Comparison], Figure]
+
+
+def wealth_figure(comparison: Comparison) -> Figure:
+    """Mean wealth over seeds of each objective, with the band from the lowest to the highest seed."""
+    figure = blank_figure(height=400)
+    dates = with_start(comparison.dates)
+    kept = rows_drawn(len(dates))
+    paths = {
+        name: series.wealth[:, kept] / series.wealth[:, :1] for name, series in comparison.series.items()
+    }
+    means = {name: path.mean(axis=0) for name, path in paths.items()}
+    lowest = min(float(mean[mean > 0].min()) for mean in means.values())
+    # One lucky seed must not flatten the rest.
+    highest = max(float(min(paths[name].max(), 3.0 * mean.max())) for name, mean in means.items())
+    floor = 0.0
+    if highest / lowest > 4:  # a linear axis would hide the start
+        floor = max(lowest, 1e-2)
+        figure.update_yaxes(
+            type="log",
+            range=[np.log10(floor) - 0.05, np.log10(highest) + 0.05],
+            tickvals=_TICKS,
+            tickformat="~g",
+        )
+        floor /= 10.0  # a ruined seed has no logarithm: draw it below the axis
+    for name, path in paths.items():
+        low, high = np.maximum(path.min(axis=0), floor), np.maximum(path.max(axis=0), floor)
+        add_band(figure, comparison, name, dates[kept], low, high)
+        add_line(figure, comparison, name, dates[kept], np.maximum(means[name], floor), hover="%{y:.3f}")
+    figure.add_hline(1.0, line={"color": ZERO, "width": 1})
+    return figure
+
+
+def cost_figure(comparison: Comparison) -> Figure:
+    """Gross return, what each cost takes away, and the net return left, as steps from left to right."""
+    import plotly.graph_objects as go
+
+    labels, ends = [], []
+    bars: dict[str, list[Any]] = {"y": [], "x": [], "base": [], "color": [], "text": []}
+    row = 0.0
+    interest_shown = any(s.interest for s in comparison.objectives.values())
+    for name, summary in comparison.objectives.items():
+        steps = [("gross", summary.gross, True)]
+        steps += [(spoken(kind), -value, False) for kind, value in summary.costs.items()]
+        steps += [("interest", summary.interest, False)] if interest_shown else []
+        steps += [("net", summary.net, True)]
+        labels.append((row, f"<b>{_short(name)}</b>"))
+        running = 0.0
+        for label, value, total in steps:
+            row += 1.0
+            start, end = (0.0, 100 * value) if total else (running, running + 100 * value)
+            running = end
+            labels.append((row, escape(label)))
+            bars["y"].append(row)
+            bars["x"].append(end - start)
+            bars["base"].append(start)
+            bars["color"].append(
+                fill_of(comparison, name, 1.0 if label == "net" else 0.5) if total else MUTED
+            )
+            bars["text"].append(f"{100 * value:+.2f}%".replace("-", "−"))
+            ends += [start, end]
+        row += 1.4
+    figure = blank_figure(height=int(60 + 24 * row))
+    figure.add_trace(
+        go.Bar(
+            orientation="h",
+            y=bars["y"],
+            x=bars["x"],
+            base=bars["base"],
+            marker={"color": bars["color"], "line": {"width": 0}},
+            width=0.72,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+    figure.update_layout(
+        barmode="overlay",
+        margin={"r": 72},
+        annotations=[  # in a column of their own, where no bar or narrow screen can hide them
+            {
+                "text": text,
+                "x": 1,
+                "xref": "paper",
+                "xanchor": "left",
+                "xshift": 8,
+                "y": y,
+                "showarrow": False,
+                "font": {"size": 12, "color": INK},
+            }
+            for y, text in zip(bars["y"], bars["text"], strict=True)
+        ],
+    )
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    room = (high - low) or 1.0
+    figure.update_xaxes(range=[low - 0.04 * room, high + 0.04 * room])
+    figure.update_xaxes(ticksuffix="%", zeroline=True, nticks=4, tickangle=0)
+    figure.update_yaxes(
+        range=[row - 0.6, -0.6],
+        tickvals=[y for y, _ in labels],
+        ticktext=[text for _, text in labels],
+        showgrid=False,
+        zeroline=False,
+    )
+    return figure
+
+
+def difference_figure(comparison: Comparison) -> Figure:
+    """Cumulative paired difference in net return, with the interval for its mean as a cone."""
+    import plotly.graph_objects as go
+
+    figure = blank_figure(height=400)
+    dates = with_start(comparison.dates)
+    kept = rows_drawn(len(dates))
+    years = np.arange(len(dates)) / comparison.periods_per_year
+    for difference in comparison.headline:
+        total = np.concatenate([[0.0], comparison.paired(difference.a, difference.b).mean(axis=0).cumsum()])
+        interval, rival = difference.interval, difference.b
+        label = f"{difference.a} − {difference.b}"
+        if interval.reason is None:
+            cone = [100 * bound * years[[0, -1]] for bound in (interval.low, interval.high)]
+            figure.add_trace(
+                go.Scatter(
+                    x=text_dates(dates[[0, -1, -1, 0]]),
+                    y=np.concatenate([cone[0], cone[1][::-1]]),
+                    fill="toself",
+                    fillcolor=fill_of(comparison, rival, 0.13),
+                    line={"width": 0},
+                    mode="lines",
+                    hoverinfo="skip",
+                    showlegend=False,
+                    legendgroup=label,
+                )
+            )
+        add_line(figure, comparison, rival, dates[kept], 100 * total[kept], hover="%{y:.2f}%", label=label)
+    figure.update_yaxes(ticksuffix="%", zeroline=True)
+    return figure
+
+
+def drawdown_figure(comparison: Comparison) -> Figure:
+    """How far wealth is below its highest so far, averaged over seeds."""
+    figure = blank_figure(height=320)
+    kept = rows_drawn(len(comparison.dates), most=_TROUGHS)
+    for name, series in comparison.series.items():
+        fall = drawdown(series.net).mean(axis=0)
+        deepest = np.minimum.reduceat(fall, kept)  # thinning must not lose the troughs
+        add_line(figure, comparison, name, comparison.dates[kept], 100 * deepest, hover="%{y:.1f}%")
+    figure.update_yaxes(ticksuffix="%", zeroline=True)
+    return figure
+
+
+def turnover_figure(comparison: Comparison) -> Figure:
+    """Trades over the year before each date, as a multiple of wealth."""
+    return _trailing_year(
+        comparison, "turnover", scale=comparison.periods_per_year, hover="%{y:.1f}×", suffix="×"
+    )
+
+
+def names_traded_figure(comparison: Comparison) -> Figure:
+    """Share of names whose weight is changed, averaged over the year before each date."""
+    return _trailing_year(comparison, "names_traded", scale=100.0, hover="%{y:.1f}%", suffix="%")
+
+
+def seeds_figure(comparison: Comparison) -> Figure:
+    """Annual net return of every seed: a ring each, a cross where the seed was ruined, a bar at the mean."""
+    import plotly.graph_objects as go
+
+    names = list(comparison.objectives)
+    figure = blank_figure(height=90 + 48 * len(names))
+    for position, (name, summary) in enumerate(comparison.objectives.items()):
+        lost = np.isin(summary.seeds, summary.ruined)
+        colour = colour_of(comparison, name)
+        figure.add_trace(
+            go.Scatter(
+                x=100 * np.array(summary.net_by_seed),
+                y=np.full(len(summary.seeds), position),
+                mode="markers",
+                marker={
+                    "symbol": np.where(lost, "x-thin", "circle-open").tolist(),
+                    "size": 11,
+                    "color": colour,
+                    "line": {"width": 2, "color": colour},
+                },
+                text=[escape(seed) for seed in summary.seeds],
+                hovertemplate="%{text}: %{x:.2f}%<extra></extra>",
+                showlegend=False,
+            )
+        )
+        figure.add_shape(
+            type="line",
+            x0=100 * summary.net,
+            x1=100 * summary.net,
+            y0=position - 0.3,
+            y1=position + 0.3,
+            line={"color": INK, "width": 3},
+        )
+    figure.update_xaxes(ticksuffix="%", zeroline=True, nticks=5, tickangle=0)
+    figure.update_yaxes(
+        range=[len(names) - 0.5, -0.5],
+        tickvals=list(range(len(names))),
+        ticktext=[_short(name) for name in names],
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_layout(hovermode="closest")
+    return figure
+
+
+CHARTS = (
+    Chart(
+        "wealth",
+        "Wealth after costs",
+        "multiple of the starting wealth",
+        "Line: mean over seeds. Band: lowest to highest seed.",
+        "wide",
+        wealth_figure,
+    ),
+    Chart(
+        "difference",
+        "Paired difference in net return, added up",
+        "% of wealth since the start",
+        "Shaded: where the line would end if its mean were anywhere in the interval. A shape that holds the "
+        "zero line means no difference is shown.",
+        "wide",
+        difference_figure,
+    ),
+    Chart(
+        "costs",
+        "From gross to net",
+        "% of wealth a year, mean over seeds",
+        "Each grey step is what one kind of cost takes; risk and penalties are opinions and are not charged.",
+        "tall",
+        cost_figure,
+    ),
+    Chart(
+        "seeds",
+        "Spread over seeds",
+        "annual net return of each seed, %",
+        "Ring: one seed. Upright bar: their mean. Cross: a seed that was ruined.",
+        "",
+        seeds_figure,
+    ),
+    Chart(
+        "drawdown",
+        "Drawdown after costs",
+        "% below the highest wealth so far, mean over seeds",
+        "The start counts as a high.",
+        "",
+        drawdown_figure,
+    ),
+    Chart(
+        "turnover",
+        "Turnover",
+        "multiples of wealth traded a year",
+        "Mean over seeds and over the year up to each date.",
+        "",
+        turnover_figure,
+    ),
+    Chart(
+        "names",
+        "Share of names traded",
+        "% of all names, each period",
+        "Mean over seeds and over the year up to each date.",
+        "",
+        names_traded_figure,
+    ),
+)
+
+
+def _trailing_year(comparison: Comparison, field: str, *, scale: float, hover: str, suffix: str) -> Figure:
+    figure = blank_figure(height=320)
+    n = len(comparison.dates)
+    window = max(1, min(round(comparison.periods_per_year), n // 2))
+    kept = rows_drawn(n - window + 1)
+    for name, series in comparison.series.items():
+        mean = getattr(series, field).mean(axis=0)
+        trailing = pd.Series(mean).rolling(window).mean().to_numpy()[window - 1 :]
+        dates = comparison.dates[window - 1 :]
+        add_line(figure, comparison, name, dates[kept], scale * trailing[kept], hover=hover)
+    figure.update_yaxes(ticksuffix=suffix, rangemode="tozero")
+    return figure
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the chart on a phone; the legend and the tables have it whole."""
+    return escape(name if len(name) <= 16 else f"{name[:15]}…")

@@ -1,0 +1,184 @@
+"""One page that a reader can keep: all in one HTML file, nothing fetched, light or dark.
+
+The page forbids itself the network by its own content security policy. Plotly is inlined once; each chart's
+data are JSON, drawn again in the other palette when the reader's preference changes. Files are replaced whole
+or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backtest.analysis.comparison import plain
+from backtest.report.drawing import DARK
+from backtest.report.figures import CHARTS, Chart
+from backtest.report.tables import differences_html, measures_html, number, settings_html, training_html
+
+if TYPE_CHECKING:
+    from backtest.analysis.comparison import Comparison, Difference
+
+__all__ = ["page_html", "write_report"]
+
+
+def write_report(comparison: Comparison, directory: str | Path) -> Path:
+    """Write report.html and comparison.json into `directory`, made if need be; the path of the page.
+
+    Each file is written beside its place and moved into it, so that an interrupted run never leaves half a
+    file.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = json.dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+    _replace(folder / "comparison.json", document + "\n")
+    page = folder / "report.html"
+    _replace(page, page_html(comparison))
+    return page
+
+
+def page_html(comparison: Comparison) -> str:
+    """The whole page as text: the verdict in words, the charts, every number, every setting."""
+    from plotly.offline import get_plotlyjs
+
+    charts = {chart.key: chart.draw(comparison).to_json() for chart in CHARTS}
+    data = "".join(
+        f'<script type="application/json" id="data-{key}">{_inert(text)}</script>'
+        for key, text in charts.items()
+    )
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in comparison.notes)
+    title = _headline(comparison)
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{escape(title)}</title>
+<style>{_part("page.css")}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="kicker">{escape(" · ".join(comparison.results))}</p>
+<h1>{escape(title)}</h1>
+{"".join(_clause(difference) for difference in comparison.headline)}
+<p class="sample">{escape(comparison.sample[0].upper() + comparison.sample[1:])}. {_reading(comparison)}</p>
+{notes}
+</header>
+<div class="grid">
+{"".join(_card(chart) for chart in CHARTS)}
+{"".join(_sections(comparison))}
+</div>
+</main>
+<script type="application/json" id="palette">{_inert(json.dumps(DARK))}</script>
+{data}
+<script>{get_plotlyjs()}</script>
+<script>{_part("page.js")}</script>
+</body>
+</html>
+"""
+
+
+def _headline(comparison: Comparison) -> str:
+    if not comparison.headline:
+        return f"{next(iter(comparison.results))}: nothing to compare"
+    by_conclusion: dict[str, list[str]] = {}
+    for difference in comparison.headline:
+        conclusion = "no interval" if difference.interval.reason else difference.conclusion
+        by_conclusion.setdefault(conclusion, []).append(difference.b)
+    subject = comparison.headline[0].a
+    clauses = []
+    for conclusion, others in by_conclusion.items():
+        named = " or ".join(others) if conclusion.startswith("no ") else " and ".join(others)
+        if conclusion.startswith("no "):
+            clauses.append(f"{conclusion} between {subject} and {named}")
+        else:
+            clauses.append(f"{conclusion} than {named}")
+    text = "; ".join(clauses)
+    return text[0].upper() + text[1:]
+
+
+def _clause(difference: Difference) -> str:
+    return f'<p class="verdict">{escape(_typeset(difference.sentence))}.</p>'
+
+
+def _typeset(sentence: str) -> str:
+    """Hyphens that mean minus as minus signs; those inside names stay."""
+    return re.sub(r"(?<![\w])-(?=[\s\d])", "−", sentence)
+
+
+def _reading(comparison: Comparison) -> str:
+    if not comparison.headline:
+        return ""
+    first = comparison.headline[0]
+    agree = " and ".join(f"of {d.b} in {d.seeds_above_zero} of {d.n_seeds}" for d in comparison.headline)
+    block = number(first.interval.block, 1)
+    return escape(
+        f"Seed by seed, {first.a} is ahead {agree}. Intervals are stationary block bootstraps over dates "
+        f"({first.interval.n_resamples:,} resamples, mean block {block} periods)."
+    )
+
+
+def _pairs_note(comparison: Comparison) -> str:
+    count = len(comparison.differences)
+    return (
+        f"{count} intervals, each at {100 * comparison.level:g}% on its own: of so many, some miss by chance "
+        "alone. Shaded where zero is outside. Sharpe test: Ledoit and Wolf 2008"
+    )
+
+
+def _card(chart: Chart) -> str:
+    label = escape(f"{chart.title}, {chart.unit}")
+    return (
+        f'<figure class="card {chart.span}"><h2>{escape(chart.title)}</h2>'
+        f'<p class="unit">{escape(chart.unit)}</p>'
+        f'<div data-chart="{chart.key}" role="img" aria-label="{label}"></div>'
+        f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
+    )
+
+
+def _sections(comparison: Comparison) -> Iterator[str]:
+    arithmetic = "annual rates are arithmetic means, so gross less costs is net"
+    yield _section("Every measure", arithmetic, measures_html(comparison))
+    if comparison.differences:
+        yield _section("Every pair", _pairs_note(comparison), differences_html(comparison))
+    if comparison.training:
+        yield (
+            '<details class="card wide"><summary>Training, window by window</summary>'
+            f"{training_html(plain(comparison.training))}</details>"
+        )
+    yield _section("Every setting", "", settings_html(plain(comparison.settings)))
+
+
+def _section(title: str, unit: str, body: str) -> str:
+    below = f'<p class="unit">{escape(unit)}</p>' if unit else ""
+    head = f"<h2>{escape(title)}</h2>{below}"
+    return f'<section class="card wide">{head}<div class="scroll">{body}</div></section>'
+
+
+def _part(name: str) -> str:
+    return files("backtest.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _inert(text: str) -> str:
+    """JSON that cannot close the script element it stands in."""
+    return text.replace("<", "\\u003c")
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
