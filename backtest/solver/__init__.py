@@ -1,0 +1,18 @@
+"""Positions from forecasts: the canonical problem, its Newton solver, its derivatives, and a slow reference."""
+
+from backtest.solver.canonical import CanonicalProblem
+from backtest.solver.derivative import SolutionMap
+from backtest.solver.position_solver import PositionSolver
+from backtest.solver.residuals import Multipliers, constraint_violation, optimality_residual
+from backtest.solver.solution import Solution, Status
+
+__all__ = [
+    "CanonicalProblem",
+    "Multipliers",
+    "PositionSolver",
+    "Solution",
+    "SolutionMap",
+    "Status",
+    "constraint_violation",
+    "optimality_residual",
+]

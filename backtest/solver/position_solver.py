@@ -1,0 +1,195 @@
+"""`PositionSolver`: costs and constraints in, positions out; with derivatives, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from backtest.costs import Constraint, Cost, TurnoverLimit
+from backtest.errors import InfeasibleError, SettingsError, SolverError, UnboundedError
+from backtest.market import MarketPanel, MarketSnapshot
+from backtest.solver.canonical import CanonicalProblem, assemble
+from backtest.solver.derivative import SolutionMap, attach
+from backtest.solver.feasibility import clashing_constraints
+from backtest.solver.inputs import Batch, read_batch
+from backtest.solver.optimise import optimise
+from backtest.solver.solution import Solution, Status, status_of
+
+__all__ = ["PositionSolver"]
+
+OnFailure = Literal["raise", "hold", "nan"]
+
+
+@dataclass(frozen=True, eq=False)
+class PositionSolver:
+    """Maps forecasts to positions: `q(p) = argmax_x p'x - C(x)` subject to constraints.
+
+    Each row of a batch is a problem of its own; a failed row spoils no other. The method is described in
+    `backtest.solver.newton`, the problem in `backtest.solver.canonical`.
+
+    Attributes:
+        costs: `C`.
+        constraints: limits that all must hold.
+        holding_periods: scalar or (B,): costs that are paid once a trade count for this many periods less, since the
+            forecast is earned in each period the position is held. The simulator charges them whole.
+        smoothing: weight on each side over which kinks are smoothed (Huber), for training; 0 leaves them.
+    """
+
+    costs: Cost
+    constraints: Sequence[Constraint] = ()
+    holding_periods: float | Tensor = 1.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.costs, Cost):
+            raise SettingsError(f"costs must be a Cost, got {self.costs!r}")
+        for constraint in self.constraints:
+            if not isinstance(constraint, Constraint):
+                raise SettingsError(f"constraints must be Constraint objects, got {constraint!r}")
+        if not bool((torch.as_tensor(self.holding_periods) > 0).all()):
+            raise SettingsError(f"holding_periods must be above 0, got {self.holding_periods!r}")
+        if self.smoothing < 0:
+            raise SettingsError(f"smoothing must be at least 0, got {self.smoothing!r}")
+
+    @property
+    def depends_on_held(self) -> bool:
+        """Whether positions depend on what was held before."""
+        return self.costs.depends_on_held or any(isinstance(limit, TurnoverLimit) for limit in self.constraints)
+
+    def estimate(self, panel: MarketPanel) -> PositionSolver:
+        """Return this solver with everything its costs estimate fitted to `panel`, causally."""
+        return replace(self, costs=self.costs.estimate(panel))
+
+    def solve(
+        self,
+        p: Any,
+        held: Any = None,
+        *,
+        market: MarketSnapshot | None = None,
+        tradable: Any = None,
+        start: Tensor | None = None,
+        on_failure: OnFailure = "raise",
+    ) -> Solution:
+        """Return optimal positions for every row, without gradients.
+
+        Args:
+            p: (N,) or (B, N) predicted return of each asset over the period after the fill; NumPy, torch, Series or
+                DataFrame. NaN is allowed where an asset cannot be traded.
+            held: weights before trading, like `p`; None holds nothing.
+            market: `panel.at(rows)`, for costs that need the market.
+            tradable: (N,) or (B, N) bool; an asset that cannot be traded keeps its weight. None means all can.
+            start: (B, R) multipliers to start from: `optimum.point.z` of an earlier solution of like problems.
+            on_failure: "raise" an error; "hold" what was held; or "nan".
+
+        Raises:
+            InfeasibleError, UnboundedError, SolverError: when a row fails and `on_failure` is "raise".
+        """
+        with torch.no_grad():
+            batch = read_batch(p, held, market, tradable)
+            batch, bad_input = _without_bad_rows(batch)
+            problem = self.problem(batch.p, batch.held, market=batch.market, tradable=batch.tradable)
+            optimum = optimise(problem, start)
+            statuses = status_of(optimum, bad_input)
+            q = optimum.point.x
+            failed = statuses > Status.INACCURATE
+            if bool(failed.any()):
+                if on_failure == "raise":
+                    self._raise(problem, statuses)
+                q = torch.where(failed.unsqueeze(-1), batch.held if on_failure == "hold" else torch.nan, q)
+            return Solution(batch.like_input(q), statuses, optimum.point.iterations, problem, optimum)
+
+    def __call__(
+        self,
+        p: Any,
+        held: Any = None,
+        *,
+        market: MarketSnapshot | None = None,
+        tradable: Any = None,
+        on_failure: OnFailure = "raise",
+    ) -> Tensor:
+        """Return optimal positions as a tensor that is differentiable in `p`, `held` and every tensor in the costs.
+
+        Arguments are as in `solve`. The derivative is that of the solution map: 0 for assets stuck at a kink or a
+        limit (exactly on its edge too), and in rows that failed.
+        """
+        solution = self.solve(p, held, market=market, tradable=tradable, on_failure=on_failure)
+        batch, _ = _without_bad_rows(read_batch(p, held, market, tradable))
+        problem = self.problem(batch.p, batch.held, market=batch.market, tradable=batch.tradable)
+        failed = (solution.statuses > Status.INACCURATE).unsqueeze(-1)
+        if _only_forecast_moves(problem):
+            q: Tensor = _ForecastToPosition.apply(problem.c, solution.optimum.point.x, solution.solution_map)
+        else:
+            q = attach(problem, solution.optimum, solution.solution_map)
+        if bool(failed.any()):
+            q = torch.where(failed, batch.held.detach() if on_failure == "hold" else torch.nan, q)
+        as_tensor = p if isinstance(p, Tensor) else None
+        q = q if q.shape[0] > 1 or getattr(p, "ndim", 1) == 2 else q[0]
+        return q if as_tensor is None else q.to(as_tensor.dtype)
+
+    def problem(
+        self, p: Tensor, held: Tensor, *, market: MarketSnapshot | None = None, tradable: Tensor | None = None
+    ) -> CanonicalProblem:
+        """Return the canonical problem of tensors `p` and `held`, both (B, N)."""
+        periods = torch.as_tensor(self.holding_periods, dtype=p.dtype, device=p.device).reshape(-1, 1)
+        return assemble(
+            p,
+            held,
+            costs=self.costs,
+            constraints=self.constraints,
+            market=market,
+            tradable=tradable,
+            holding_periods=periods,
+            smoothing=self.smoothing,
+        )
+
+    def _raise(self, problem: CanonicalProblem, statuses: Tensor) -> None:
+        failed = torch.nonzero(statuses > Status.INACCURATE).squeeze(-1)
+        row = int(failed[0])
+        status = Status(int(statuses[row]))
+        message = f"row {row} of {len(statuses)}: {status.text}"
+        if len(failed) > 1:
+            message += f" ({len(failed)} rows failed)"
+        if status is Status.INFEASIBLE:
+            clash = clashing_constraints(problem.rows(failed[:1]), self.constraints)
+            raise InfeasibleError(f"{message}. Clashing: {', '.join(clash)}")
+        raise (UnboundedError if status is Status.UNBOUNDED else SolverError)(message)
+
+
+class _ForecastToPosition(torch.autograd.Function):
+    """Positions as a function of the forecast alone: backward is one small solve."""
+
+    @staticmethod
+    def forward(ctx: Any, c: Tensor, q: Tensor, solution_map: SolutionMap) -> Tensor:
+        ctx.solution_map = solution_map
+        return q.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.solution_map(gradients[0]), None, None
+
+
+def _only_forecast_moves(problem: CanonicalProblem) -> bool:
+    tensors = [problem.held, problem.loadings, problem.diagonal, problem.lower, problem.upper]
+    tensors += [*problem.equality, *problem.inequality]
+    tensors += [part for ramp in problem.ramps for part in (ramp.start, ramp.left, ramp.right, ramp.end) if part is not None]
+    tensors += [limit for limit in (problem.leverage, problem.turnover) if limit is not None]
+    return not any(tensor.requires_grad for tensor in tensors)
+
+
+def _without_bad_rows(batch: Batch) -> tuple[Batch, Tensor]:
+    """Return the batch with unusable rows emptied, and which they are (B,); untradable assets need no forecast."""
+    usable = torch.isfinite(batch.p)
+    forecast = batch.p
+    if batch.tradable is not None:
+        forecast = torch.where(batch.tradable, forecast, 0.0)
+        usable = usable | ~batch.tradable
+    bad = ~(usable.all(-1) & torch.isfinite(batch.held).all(-1))
+    if bool(bad.any()):
+        keep = ~bad.unsqueeze(-1)
+        forecast = torch.where(keep, forecast, 0.0)
+        return replace(batch, p=forecast, held=torch.where(keep, batch.held, 0.0)), bad
+    return replace(batch, p=forecast), bad

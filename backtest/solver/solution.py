@@ -1,0 +1,106 @@
+"""What a solve returns: positions, one status a row, and how optimal they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backtest.solver.canonical import CanonicalProblem
+from backtest.solver.derivative import SolutionMap
+from backtest.solver.optimise import Optimum
+from backtest.solver.residuals import Multipliers, optimality_residual
+
+__all__ = ["Solution", "Status", "status_of"]
+
+SOLVED = 1e-9
+INACCURATE = 1e-6
+
+
+class Status(IntEnum):
+    """How the solve of one row ended."""
+
+    SOLVED = 0
+    INACCURATE = 1
+    INFEASIBLE = 2
+    UNBOUNDED = 3
+    FAILED = 4
+    BAD_INPUT = 5
+
+    @property
+    def text(self) -> str:
+        """The cause, and the cure."""
+        return _TEXT[self]
+
+
+_TEXT = {
+    Status.SOLVED: "solved",
+    Status.INACCURATE: f"solved, but only to a relative error between {SOLVED:g} and {INACCURATE:g}: check the scales",
+    Status.INFEASIBLE: "the constraints contradict each other: loosen or drop one",
+    Status.UNBOUNDED: "no cost or limit bounds the positions: add risk, Ridge, or a LeverageLimit",
+    Status.FAILED: "the method did not converge: solve this row with reference_solve and report it",
+    Status.BAD_INPUT: "p or held is not finite in an asset that can be traded: mask it with tradable=, or mend it",
+}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Positions of a batch of B problems in N assets.
+
+    Attributes:
+        q: weights after trading, in the container and shape that `p` came in: NumPy, torch, Series or DataFrame. A
+            row that was not solved holds what `on_failure` asked for.
+        statuses: (B,) int8 tensor of `Status`.
+        iterations: (B,) Newton steps.
+        problem: the canonical problem that was solved.
+        optimum: multipliers and the rest of where the solver ended.
+    """
+
+    q: Any
+    statuses: Tensor
+    iterations: Tensor
+    problem: CanonicalProblem
+    optimum: Optimum
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """(B,) text: "solved", "inaccurate", "infeasible", "unbounded", "failed" or "bad_input"."""
+        return np.array([Status(code).name.lower() for code in self.statuses.tolist()])
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """(B,) relative distance from optimality, computed from the problem alone (see `optimality_residual`)."""
+        residual = optimality_residual(self.problem, self.optimum.point.x, self.multipliers)
+        return residual.cpu().numpy()
+
+    @property
+    def multipliers(self) -> Multipliers:
+        """The multipliers of constraints and norm limits."""
+        return Multipliers.of(self.problem, self.optimum.point.z)
+
+    @cached_property
+    def solution_map(self) -> SolutionMap:
+        """The derivative of the positions in the forecast: a map of (B, N) to (B, N). A failed row's is 0."""
+        solution_map = SolutionMap.of(self.optimum)
+        failed = self.statuses > Status.INACCURATE
+        return solution_map.silenced(failed) if bool(failed.any()) else solution_map
+
+
+def status_of(optimum: Optimum, bad_input: Tensor) -> Tensor:
+    """Return the `Status` of each row (B,) from where the solver ended."""
+    point = optimum.point
+    error = torch.maximum(point.error, optimum.moving)
+    error = torch.where(torch.isfinite(point.x).all(-1), error, torch.inf)
+    status = torch.full_like(bad_input, int(Status.FAILED), dtype=torch.int8)
+    status[error <= INACCURATE] = int(Status.INACCURATE)
+    status[error <= SOLVED] = int(Status.SOLVED)
+    unsolved = error > SOLVED
+    status[unsolved & point.unbounded] = int(Status.INFEASIBLE)
+    status[optimum.unbounded] = int(Status.UNBOUNDED)
+    status[bad_input] = int(Status.BAD_INPUT)
+    return status

@@ -1,0 +1,36 @@
+"""Early stopping, each replica on its own: what is kept is each one's best parameters on validation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from backtest.training.models import Network
+
+__all__ = ["BestOnValidation"]
+
+
+class BestOnValidation:
+    """Keeps the parameters with the lowest validation loss of every replica."""
+
+    def __init__(self, network: Network, loss: Tensor, *, patience: int) -> None:
+        """Begin from a network and its validation loss (R,)."""
+        self.network = network.with_parameters([parameter.detach().clone() for parameter in network.parameters])
+        self.loss = loss.clone()
+        self.epoch = torch.zeros(len(loss), dtype=torch.long)
+        self._now = 0
+        self._patience = patience
+
+    def update(self, network: Network, loss: Tensor) -> None:
+        """Compare one epoch's network, with its validation loss (R,), to the best so far."""
+        self._now += 1
+        better = loss < self.loss
+        self.loss = torch.where(better, loss, self.loss)
+        self.epoch = torch.where(better, self._now, self.epoch)
+        for best, now in zip(self.network.parameters, network.parameters, strict=True):
+            best[better] = now.detach()[better]
+
+    @property
+    def finished(self) -> bool:
+        """Whether no replica has improved for `patience` epochs."""
+        return bool((self._now - self.epoch >= self._patience).all())

@@ -1,0 +1,103 @@
+"""Walk-forward windows: train, choose on validation, test on what comes after; purged and embargoed.
+
+Source: Lopez de Prado (2018), "Advances in Financial Machine Learning", chapter 7 (purging and embargo).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backtest.errors import SettingsError
+
+__all__ = ["WalkForward", "Window"]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Row numbers of one window, each increasing: `train`, then `validation`, then `test`."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """How a history is cut into windows. All lengths are in periods.
+
+    Attributes:
+        train: rows trained on, at most; the first windows have what there is.
+        validation: rows that choose epochs and settings.
+        test: rows forecast by one fit; windows follow each other without overlap, so each row is tested once.
+        embargo: rows left out before validation and before test, on top of the purge.
+        minimum_train: rows the first window trains on; None is `train`.
+    """
+
+    train: int
+    validation: int
+    test: int
+    embargo: int = 0
+    minimum_train: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"walk-forward: {name} must be at least 1 period, got {getattr(self, name)}")
+        if self.embargo < 0:
+            raise SettingsError(f"walk-forward: embargo must be at least 0 periods, got {self.embargo}")
+
+    @staticmethod
+    def of_history(n_rows: int, *, periods_per_year: float, max_windows: int | None = None) -> WalkForward:
+        """Return windows of 8 years of training, 2 of validation, 2.5 of test, or shares of a shorter history.
+
+        Args:
+            n_rows: rows that have features and risk.
+            periods_per_year: of the panel.
+            max_windows: most windows; tests are made longer to keep to it.
+        """
+        year = periods_per_year
+        train = max(1, round(min(8 * year, 0.45 * n_rows)))
+        validation = max(1, round(min(2 * year, 0.15 * n_rows)))
+        test = max(1, round(min(2.5 * year, 0.15 * n_rows)))
+        if max_windows is not None:
+            test = max(test, -(-(n_rows - train - validation) // max_windows))
+        return WalkForward(train=train, validation=validation, test=test, embargo=round(year / 12))
+
+    def windows(self, *, first_row: int, n_rows: int, lag: int) -> list[Window]:
+        """Return the windows of rows `first_row` to `n_rows - 1`.
+
+        The target of row t is known at row `t + lag + 1`. Rows whose target is not known when the next part begins
+        are purged, so no label reaches into a later part.
+
+        Args:
+            first_row: first row with features and risk.
+            n_rows: T.
+            lag: periods from the forecast to its fill.
+
+        Raises:
+            SettingsError: the history is too short for one window.
+        """
+        gap = lag + 1 + self.embargo
+        minimum = self.minimum_train or self.train
+        first_test = first_row + minimum + gap + self.validation + gap
+        if first_test + lag + 1 >= n_rows:
+            raise SettingsError(
+                f"walk-forward: the first test row would be {first_test}, but the history ends at row {n_rows - 1}: "
+                f"shorten train ({minimum}) or validation ({self.validation}), or bring more data"
+            )
+        windows = []
+        for start in range(first_test, n_rows - lag - 1, self.test):
+            validation_end = start - gap
+            validation_start = validation_end - self.validation
+            train_end = validation_start - gap
+            train_start = max(first_row, train_end - self.train)
+            windows.append(
+                Window(
+                    np.arange(train_start, train_end),
+                    np.arange(validation_start, validation_end),
+                    np.arange(start, min(start + self.test, n_rows - lag - 1)),
+                )
+            )
+        return windows

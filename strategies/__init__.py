@@ -1,0 +1,1 @@
+"""Ready strategies: one idea a file, to run as they are or to copy."""
