@@ -1,4 +1,4 @@
-"""`compare`: train on every objective, walk forward, trade the forecasts after costs, and set the results side by side."""
+"""`compare`: train on every objective, walk forward, trade after costs, and set the results side by side."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def compare(
     )
     windows = walk_forward.windows(first_row=first_row, n_rows=panel.n_periods, lag=lag)
 
-    fits = _fit_windows(
-        samples, solver, objectives, windows, seeds, training, n_jobs=n_jobs, progress=progress
-    )
+    fits = _fit_windows(samples, solver, objectives, windows, seeds, training, n_jobs=n_jobs, progress=progress)
     books = _Books(
         np.full((len(objectives), len(seeds), panel.n_periods, panel.n_assets), np.nan),
         np.ones((panel.n_periods, len(objectives), len(seeds))),
@@ -103,7 +101,7 @@ def compare(
     with one_thread():
         results = _simulate(panel, solver, books, objectives, seeds, windows, lag=lag, progress=progress)
         expected = (
-            _regret(market, solver, results, training, windows)
+            _against_truth(market, solver, results, books.forecasts, training, windows)
             if isinstance(market, SimulatedMarket)
             else None
         )
@@ -111,9 +109,7 @@ def compare(
     coefficients = {
         name: tuple(
             np.array(part)
-            for part in zip(
-                *(information_coefficient(p, targets)[:2] for p in books.forecasts[number]), strict=True
-            )
+            for part in zip(*(information_coefficient(p, targets)[:2] for p in books.forecasts[number]), strict=True)
         )
         for number, name in enumerate(objectives)
     }
@@ -241,14 +237,16 @@ def _simulate(
     }
 
 
-def _regret(
+def _against_truth(
     market: SimulatedMarket,
     solver: PositionSolver,
     results: Mapping[str, SimulationResult],
+    forecasts: np.ndarray,
     training: TrainingSettings,
     windows: Sequence[Window],
 ) -> dict[str, dict[str, float]]:
-    """Return each objective's expected utility a year, and its regret against the books that know `E[y]`.
+    """Return each objective's expected utility a year, its regret against the books that know `E[y]`, and the mean
+    squared error of its forecasts (objectives, seeds, T, N) of `E[y]`.
 
     Expected utility is `E[y]'q - C(q)`, so the noise of realized returns is not in it. The oracle forecasts `E[y]`
     and takes the best of the holding periods in hindsight.
@@ -275,9 +273,14 @@ def _regret(
     )
     best = float(utility(oracle).max())
     expected = {}
-    for name, result in results.items():
+    for number, (name, result) in enumerate(results.items()):
         mean = float(utility(result).mean())
-        expected[name] = {"expected_utility": mean, "oracle_utility": best, "regret": best - mean}
+        expected[name] = {
+            "expected_utility": mean,
+            "oracle_utility": best,
+            "regret": best - mean,
+            "forecast_error": float(np.nanmean((forecasts[number][:, rows] - truth) ** 2)),
+        }
     return expected
 
 

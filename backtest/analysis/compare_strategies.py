@@ -76,8 +76,7 @@ def compare_strategies(
     return Comparison(
         results={name: result.books(slice(book, book + 1)) for book, name in enumerate(strategies)},
         information_coefficients={
-            name: tuple(information_coefficient(p, targets)[:2])
-            for name, p in zip(strategies, forecasts, strict=True)
+            name: tuple(information_coefficient(p, targets)[:2]) for name, p in zip(strategies, forecasts, strict=True)
         },
         settings={
             **(settings or {}),

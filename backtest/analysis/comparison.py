@@ -132,9 +132,7 @@ class Comparison:
         for key in ("information_coefficients", "training", "expected"):
             unknown = sorted(set(getattr(self, key) or {}) - set(self.results))
             if unknown:
-                raise SettingsError(
-                    f"{key} names {unknown}, which have no result: there are {list(self.results)}"
-                )
+                raise SettingsError(f"{key} names {unknown}, which have no result: there are {list(self.results)}")
         first, *others = self.results
         dates, n_seeds = pd.DatetimeIndex(self.results[first].dates), len(self.results[first].names)
         for name in others:
@@ -189,9 +187,7 @@ class Comparison:
     def differences(self) -> tuple[Difference, ...]:
         """Every pair of objectives, in net return and net utility, aligned against its rivals first."""
         names = sorted(self.results, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
-        pairs = sorted(
-            combinations(names, 2), key=lambda p: _HEADLINE.index(p) if p in _HEADLINE else len(_HEADLINE)
-        )
+        pairs = sorted(combinations(names, 2), key=lambda p: _HEADLINE.index(p) if p in _HEADLINE else len(_HEADLINE))
         return tuple(self._difference(a, b, quantity) for a, b in pairs for quantity in QUANTITIES)
 
     def paired(self, a: str, b: str, quantity: str = "net") -> np.ndarray:
@@ -237,9 +233,7 @@ class Comparison:
     def sample(self) -> str:
         """Seeds and dates behind the verdict, in words."""
         seeds = "one seed" if self.n_seeds == 1 else f"mean of {self.n_seeds} seeds"
-        return (
-            f"{seeds}, {len(self.dates):,} dates from {self.dates[0]:%Y-%m-%d} to {self.dates[-1]:%Y-%m-%d}"
-        )
+        return f"{seeds}, {len(self.dates):,} dates from {self.dates[0]:%Y-%m-%d} to {self.dates[-1]:%Y-%m-%d}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -326,9 +320,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | pd.Index | pd.Series):
         return plain(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
-        return [
-            plain(item) for item in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)
-        ]
+        return [plain(item) for item in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, float):

@@ -151,9 +151,7 @@ def information_coefficient(p: np.ndarray, y: np.ndarray) -> InformationCoeffici
 
     p, y = np.asarray(p, dtype=float), np.asarray(y, dtype=float)
     if p.ndim != 2 or p.shape != y.shape:
-        raise DataError(
-            f"forecasts {p.shape} and returns {y.shape} must have one shape (T, N): align them by label"
-        )
+        raise DataError(f"forecasts {p.shape} and returns {y.shape} must have one shape (T, N): align them by label")
     known = np.isfinite(p) & np.isfinite(y)
     counts = known.sum(axis=1)
     rows = counts >= _LEAST_NAMES
@@ -245,9 +243,7 @@ def _wealth(r: np.ndarray) -> np.ndarray:
 
 def _checked(periods_per_year: float) -> float:
     if not (np.isfinite(periods_per_year) and periods_per_year > 0):
-        raise SettingsError(
-            f"periods_per_year={periods_per_year!r} must be a positive number, such as 252, 52 or 12"
-        )
+        raise SettingsError(f"periods_per_year={periods_per_year!r} must be a positive number, such as 252, 52 or 12")
     return float(periods_per_year)
 
 

@@ -105,9 +105,7 @@ def stationary_bootstrap_interval(
     series = _series(x, "x")
     n = len(series)
     if block is not None and not 1 <= block <= n:
-        raise SettingsError(
-            f"block={block!r} must be a mean block length from 1 to the {n} periods of the series"
-        )
+        raise SettingsError(f"block={block!r} must be a mean block length from 1 to the {n} periods of the series")
 
     reason = _why_unusable(series)
     if reason is not None:
@@ -132,9 +130,7 @@ def stationary_bootstrap_interval(
         error = np.sqrt(_stationary_variance(drawn, 1.0 / block) / n)
         statistics[start:stop] = np.abs(drawn.mean(axis=1)) / np.maximum(error, 1e-12)
     half_width = (
-        float(np.quantile(statistics, level))
-        * scale
-        * float(np.sqrt(_stationary_variance(z, 1.0 / block) / n))
+        float(np.quantile(statistics, level)) * scale * float(np.sqrt(_stationary_variance(z, 1.0 / block) / n))
     )
     return BootstrapInterval(mean, mean - half_width, mean + half_width, level, block, n_resamples, n)
 
@@ -158,9 +154,7 @@ def sharpe_difference_test(a: np.ndarray, b: np.ndarray) -> SharpeDifference:
     influence = _sharpe_influence(a) - _sharpe_influence(b)
     difference = float(a.mean() / a.std(ddof=1) - b.mean() / b.std(ddof=1))
     if influence.std() <= 1e-9:
-        return SharpeDifference(
-            difference, np.nan, np.nan, np.nan, "the two series move as one: nothing to test"
-        )
+        return SharpeDifference(difference, np.nan, np.nan, np.nan, "the two series move as one: nothing to test")
     error = float(np.sqrt(long_run_variance(influence) / len(a)))
     statistic = difference / error
     return SharpeDifference(difference, error, statistic, float(2.0 * norm.sf(abs(statistic))))
@@ -201,9 +195,7 @@ def expected_maximum_sharpe(n_trials: int, *, trial_sharpe_variance: float = np.
     In the units of the square root of `trial_sharpe_variance`. One trial has nothing to choose from: 0.
     """
     if n_trials < 1 or int(n_trials) != n_trials:
-        raise SettingsError(
-            f"n_trials={n_trials!r} must be a whole number from 1 up: count every model that was tried"
-        )
+        raise SettingsError(f"n_trials={n_trials!r} must be a whole number from 1 up: count every model that was tried")
     if trial_sharpe_variance < 0:
         raise SettingsError(f"trial_sharpe_variance={trial_sharpe_variance!r} must not be negative")
     if n_trials == 1:
@@ -296,13 +288,9 @@ def _why_unusable(series: np.ndarray) -> str | None:
     unknown = int((~np.isfinite(series)).sum())
     if unknown:
         first = int(np.argmin(np.isfinite(series)))
-        return (
-            f"{unknown} of {len(series)} values are not finite, the first in period {first} (counted from 0)"
-        )
+        return f"{unknown} of {len(series)} values are not finite, the first in period {first} (counted from 0)"
     if len(series) < _LEAST_PERIODS:
-        return (
-            f"{len(series)} periods are too few to tell luck from skill: at least {_LEAST_PERIODS} are needed"
-        )
+        return f"{len(series)} periods are too few to tell luck from skill: at least {_LEAST_PERIODS} are needed"
     if series.std() <= _CONSTANT * max(1.0, float(np.abs(series).max())):
         return "the series is constant: it has no variation to measure"
     return None

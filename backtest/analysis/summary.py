@@ -228,6 +228,15 @@ class Measure:
         return f"{self.label} ({self.unit})"
 
 
+_FORECAST_ERROR = Measure(
+    "known only when simulated",
+    "forecast error",
+    "mean (p − E[y])², 1e-6",
+    2,
+    lambda summary: 1e6 * summary.expected.get("forecast_error", np.nan),
+)
+
+
 def measures(summaries: Sequence[ObjectiveSummary]) -> list[Measure]:
     """The lines of the table in reading order: gross to net, risk, activity, forecasts, seeds."""
 
@@ -239,6 +248,7 @@ def measures(summaries: Sequence[ObjectiveSummary]) -> list[Measure]:
 
     kinds = dict.fromkeys(kind for summary in summaries for kind in summary.costs)
     known = dict.fromkeys(key for summary in summaries for key in summary.expected)
+    has_error = known.pop("forecast_error", 0) is None
     charged_interest = any(summary.interest for summary in summaries)
     return [
         percent("gross to net", "gross", lambda s: s.gross),
@@ -247,6 +257,7 @@ def measures(summaries: Sequence[ObjectiveSummary]) -> list[Measure]:
         percent("gross to net", "net", lambda s: s.net),
         percent("gross to net", "net utility", lambda s: s.utility),
         *(percent("known only when simulated", spoken(key), named("expected", key, np.nan)) for key in known),
+        *([_FORECAST_ERROR] if has_error else []),
         Measure("risk", "Sharpe ratio", "annual", 2, lambda s: s.sharpe),
         Measure("risk", "deflated Sharpe", "probability", 2, lambda s: s.deflated_sharpe),
         Measure("risk", "max drawdown", "%, mean of seeds", 1, lambda s: 100 * s.max_drawdown),

@@ -95,6 +95,7 @@ def _fit(window: np.ndarray, n_factors: int, *, minimum: int) -> tuple[np.ndarra
     components = components * np.sign(components.sum(axis=1, keepdims=True) + 1e-300)
     loadings = np.zeros((len(volatility), n_factors))
     loadings[:, : len(singular)] = volatility[:, None] * (components * singular[:, None]).T
+    loadings[~enough] = 0.0
     explained = (loadings**2).sum(axis=1)
     room = (1 - SPECIFIC_SHARE_FLOOR) * volatility**2
     loadings *= np.sqrt(np.minimum(1.0, room / np.maximum(explained, 1e-300)))[:, None]

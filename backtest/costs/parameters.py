@@ -12,7 +12,7 @@ from torch import Tensor
 from backtest.errors import CostError, LabelError
 from backtest.market import MarketSnapshot
 
-__all__ = ["Parameter", "aligned", "check_parameter", "loadings_of"]
+__all__ = ["Parameter", "aligned", "as_tensor", "check_parameter", "loadings_of"]
 
 Parameter = float | np.ndarray | pd.Series | Tensor
 """A scalar, one value an asset (N,), or one an asset and row (B, N); a Series is aligned by its labels."""
@@ -32,9 +32,7 @@ def check_parameter(value: Parameter, owner: str, name: str, *, minimum: float =
             place = tuple(int(i) for i in np.argwhere(bad)[0])
             label = value.index[place[0]] if isinstance(value, pd.Series) else place
             where = f" at {label!r}"
-        raise CostError(
-            f"{owner}: {name} must be finite and at least {minimum:g}, got {float(array[bad][0])!r}{where}"
-        )
+        raise CostError(f"{owner}: {name} must be finite and at least {minimum:g}, got {float(array[bad][0])!r}{where}")
     return value
 
 
@@ -67,7 +65,7 @@ def aligned(value: Any, held: Tensor, market: MarketSnapshot | None, what: str) 
     """
     if isinstance(value, pd.Series):
         value = value.reindex(check_labels(value.index, market, what)).to_numpy(dtype=float)
-    tensor = _as_tensor(value, held)
+    tensor = as_tensor(value, held)
     if tensor.ndim == 0:
         return tensor.expand(1, held.shape[-1])
     if tensor.ndim == 1:
@@ -85,7 +83,7 @@ def loadings_of(value: Any, held: Tensor, market: MarketSnapshot | None, what: s
     """Return loadings as a tensor (B | 1, N, k), rows in the problem's asset order; a DataFrame is aligned."""
     if isinstance(value, pd.DataFrame):
         value = value.reindex(check_labels(value.index, market, what)).to_numpy(dtype=float)
-    tensor = _as_tensor(value, held)
+    tensor = as_tensor(value, held)
     if tensor.ndim == 1:
         tensor = tensor.unsqueeze(-1)
     if tensor.ndim == 2:
@@ -98,7 +96,8 @@ def loadings_of(value: Any, held: Tensor, market: MarketSnapshot | None, what: s
     return tensor
 
 
-def _as_tensor(value: Any, like: Tensor) -> Tensor:
+def as_tensor(value: Any, like: Tensor) -> Tensor:
+    """Return numbers as a tensor of the precision and device of `like`."""
     if not isinstance(value, Tensor):
         # A copy: torch warns when it shares the memory of a read-only array, as those of a panel are.
         value = np.array(value, dtype=float)

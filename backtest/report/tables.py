@@ -57,7 +57,7 @@ def comparison_table(comparison: Comparison) -> Table:
         for line in lines:
             values = [number(line.read(summary), line.digits) for summary in summaries]
             table.add_row(
-                plain_markup(line.label), *values, line.unit, style="bold" if line.label == "net" else None
+                plain_markup(line.label), *values, plain_markup(line.unit), style="bold" if line.label == "net" else None
             )
     return table
 

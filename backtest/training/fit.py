@@ -96,7 +96,7 @@ def fit_objectives(
     decisions = [name for name in objectives if name in DECISION_OBJECTIVES]
     errors = [name for name in ("squared", "whitened") if name in objectives or decisions]
     fits = {name: window.fit_error(name) for name in errors}
-    utilities = {name: window.utility(fit.network, by_period=False) for name, fit in fits.items()}
+    utilities = window.utilities({name: fit.network for name, fit in fits.items()}, by_period=False)
     fitted = {name: window.chosen(name, fits[name], utilities[name]) for name in errors}
     if decisions:
         fitted |= window.fit_decisions(decisions, {name: fits[name].network for name in errors}, utilities)
@@ -168,40 +168,45 @@ class _Window:
             charged=torch.tensor([name == "aligned" for name in decisions]).repeat_interleave(per_objective),
             settings=self.settings,
         )
+        tried = {
+            name: trained.replicas(torch.arange(per_objective) + number * per_objective)
+            for number, name in enumerate(decisions)
+        }
+        tried_utilities = self.utilities({name: fit.network for name, fit in tried.items()}, by_period=True)
         fitted = {}
-        for number, name in enumerate(decisions):
-            mine = trained.replicas(torch.arange(per_objective) + number * per_objective)
-            utility = self.utility(mine.network, by_period=True)
-            period = int(utility.mean(axis=2).argmax()) // n_shrinkages
-            chosen = mine.replicas(torch.arange(n_seeds) + period * n_seeds)
+        for name in decisions:
+            period = int(tried_utilities[name].mean(axis=2).argmax()) // n_shrinkages
+            chosen = tried[name].replicas(torch.arange(n_seeds) + period * n_seeds)
             origin = tuple(names[index] for index in error[period])
-            fitted[name] = self.chosen(name, chosen, utility, warm_start=origin)
+            fitted[name] = self.chosen(name, chosen, tried_utilities[name], warm_start=origin)
         return fitted
 
-    def utility(self, network: Network, *, by_period: bool) -> np.ndarray:
-        """Return the mean utility a period on validation (H, Z, S) under every choice.
+    def utilities(self, networks: Mapping[str, Network], *, by_period: bool) -> dict[str, np.ndarray]:
+        """Return the mean utility a period on validation (H, Z, S) of each network under every choice, in one walk.
 
         Args:
-            network: one replica a seed; or, `by_period`, one a holding period and seed.
+            networks: one replica a seed; or, `by_period`, one a holding period and seed.
             by_period: whether each holding period has replicas of its own.
         """
         n_periods, n_shrinkages, n_seeds = len(self.periods), len(self.settings.shrinkage), len(self.seeds)
-        shape = (n_periods, n_shrinkages, n_seeds)
-        owner = torch.arange(n_seeds).expand(shape)
+        shape = (len(networks), n_periods, n_shrinkages, n_seeds)
+        per_network = n_periods * n_seeds if by_period else n_seeds
+        owner = per_network * torch.arange(len(networks)).reshape(-1, 1, 1, 1) + torch.arange(n_seeds)
         if by_period:
             owner = owner + n_seeds * torch.arange(n_periods).reshape(-1, 1, 1)
-        shrinkage = torch.tensor(self.settings.shrinkage).reshape(1, -1, 1).expand(shape)
+        shrinkage = torch.tensor(self.settings.shrinkage).reshape(-1, 1).expand(shape)
         periods = torch.tensor(self.periods, dtype=torch.float64).reshape(-1, 1, 1).expand(shape)
+        pool = stack_replicas(list(networks.values())).replicas(owner.expand(shape).reshape(-1))
         path = evaluate_path(
             self.samples,
             self.solver,
-            network.replicas(owner.reshape(-1)).scaled(shrinkage.reshape(-1)),
+            pool.scaled(shrinkage.reshape(-1)),
             self.validation,
             holding_periods=periods.reshape(-1),
-            charged=torch.ones(owner.numel(), dtype=torch.bool),
+            charged=torch.ones(pool.n_replicas, dtype=torch.bool),
         )
         assert path.utility is not None
-        return path.utility.mean((1, 2)).reshape(shape).numpy()
+        return dict(zip(networks, path.utility.mean((1, 2)).reshape(shape).numpy(), strict=True))
 
     def chosen(
         self, name: str, trained: Trained, utility: np.ndarray, *, warm_start: tuple[str, ...] = ()
@@ -219,5 +224,5 @@ class _Window:
             epoch=trained.epoch.numpy(),
             warm_start=warm_start or ("",) * len(self.seeds),
             moved=float(trained.moved.mean()),
-            failed=trained.failed,
+            failed=int(trained.failed.sum()),
         )

@@ -31,15 +31,15 @@ class Trained:
         network: R replicas.
         validation_loss: (R,) of the objective trained on.
         epoch: (R,) the epoch that was best; 0 is the start.
-        moved: (R,) share of usable assets whose position answered to the forecast, last epoch; NaN off the path.
-        failed: rows along the path that could not be solved.
+        moved: (R,) share of usable assets whose position answered to the forecast, in the last step; NaN off the path.
+        failed: (R,) rows that could not be solved, over all passes along the path.
     """
 
     network: Network
     validation_loss: Tensor
     epoch: Tensor
     moved: Tensor
-    failed: int
+    failed: Tensor
 
     def replicas(self, index: Tensor) -> Trained:
         """Return the replicas `index`."""
@@ -48,7 +48,7 @@ class Trained:
             self.validation_loss[index],
             self.epoch[index],
             self.moved[index],
-            self.failed,
+            self.failed[index],
         )
 
 
@@ -57,19 +57,20 @@ class _Descent:
 
     def __init__(self, network: Network, settings: TrainingSettings) -> None:
         self.network = network.with_parameters([part.detach().clone().requires_grad_() for part in network.parameters])
-        self._unit: Tensor | None = None
+        self._unit = torch.zeros(network.n_replicas, dtype=torch.float64)
         self._optimizer = torch.optim.AdamW(
-            self.network.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self.network.parameters, lr=settings.step_size, weight_decay=settings.weight_decay
         )
 
     def step(self, p: Tensor, gradient: Tensor) -> None:
         """Move the parameters given forecasts `p` with a graph and the loss's derivative in them, like `p`."""
         self._optimizer.zero_grad(set_to_none=True)
-        if self._unit is None:
-            # Losses differ in units; measured once, so that steps keep their sizes relative to each other.
-            size = gradient.flatten(1).norm(dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
-            self._unit = (size * self.network.scale).reshape(-1, *[1] * (gradient.ndim - 1))
-        p.backward(gradient / self._unit)
+        # Losses differ in units; measured once, so that steps keep their sizes relative to each other. A replica whose
+        # positions are all stuck has no gradient to measure yet.
+        size = gradient.flatten(1).norm(dim=1) * self.network.scale
+        self._unit = torch.where(self._unit > 0, self._unit, size)
+        unit = torch.where(self._unit > 0, self._unit, 1.0)
+        p.backward(gradient / unit.reshape(-1, *[1] * (gradient.ndim - 1)))
         square = torch.zeros(self.network.n_replicas)
         for parameter in self.network.parameters:
             assert parameter.grad is not None
@@ -122,7 +123,9 @@ def train_on_error(
         best.update(descent.network, validation_loss())
         if best.finished:
             break
-    return Trained(best.network, best.loss, best.epoch, torch.full_like(best.loss, torch.nan), 0)
+    return Trained(
+        best.network, best.loss, best.epoch, torch.full_like(best.loss, torch.nan), torch.zeros_like(best.epoch)
+    )
 
 
 def train_on_path(
@@ -139,9 +142,13 @@ def train_on_path(
 ) -> Trained:
     """Minimise the aligned (`charged`) or misaligned loss along paths of positions.
 
-    Chunks start from what the model held there in the pass before (nothing, in the first), so that positions are
-    carried through the whole history although chunks are walked side by side. Without costs that depend on what is
-    held, each row is a chunk of its own.
+    Chunks start from what the model held there in the pass before, so that positions are carried through the whole
+    history although chunks are walked side by side; a first pass without steps fills in the starts. Without costs that
+    depend on what is held, each row is a chunk of its own.
+
+    Validation starts from nothing held, with sharp kinks. Aligned models stop on the utility realized there, trading
+    costs whole: the fraction of them that enters decisions would reward trading too much. Misaligned ones stop on their
+    own loss.
 
     Args:
         samples: features and targets.
@@ -156,40 +163,28 @@ def train_on_path(
     smooth = replace(solver, smoothing=settings.smoothing_for(samples.n_assets))
     descent = _Descent(network, settings)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    chunks = _chunks(train, settings, solver)
-    held = torch.zeros(len(seeds), int(validation[-1]) + 2, samples.n_assets, dtype=torch.float64)
-
-    validation_chunks = _chunks(validation, settings, solver)
+    training = _Carried.nothing(samples, train, holding_periods=holding_periods, charged=charged)
+    validating = _Carried.nothing(samples, validation, holding_periods=holding_periods, charged=charged)
+    chunks, validation_chunks = _chunks(train, settings, solver), _chunks(validation, settings, solver)
 
     def validation_loss(rows: Tensor) -> Tensor:
-        path = _walk_shared(
-            samples, solver, descent.network, rows, held=held, holding_periods=holding_periods, charged=charged
-        )
-        return path.loss.mean((1, 2))
+        path = validating.walk_shared(solver, descent.network, rows, with_utility=True)
+        assert path.utility is not None
+        return torch.where(charged.reshape(-1, 1, 1), -path.utility, path.loss).mean((1, 2))
 
-    # The first pass walks validation as one path, and leaves where later ones start their chunks.
     whole = validation_chunks.reshape(1, -1) if solver.depends_on_held else validation_chunks
     best = BestOnValidation(descent.network, validation_loss(whole), patience=settings.patience)
+    if solver.depends_on_held:
+        training.walk_shared(smooth, descent.network, chunks)
     # Chunks of one row have as many decisions in a minibatch as chunks of many.
     batch = settings.batch_chunks * max(1, settings.chunk_length // chunks.shape[1])
-    failed = 0
+    failed = torch.zeros(len(seeds), dtype=torch.long)
     moved = torch.full_like(best.loss, torch.nan)
     for _ in range(settings.path_epochs):
         shuffled = torch.stack([chunks[torch.randperm(len(chunks), generator=order)] for order in orders])
         for rows in shuffled.split(batch, dim=1):
             p = _forecast(descent.network, samples, rows)
-            with torch.no_grad():
-                path = walk(
-                    samples,
-                    smooth,
-                    p=p,
-                    rows=rows,
-                    held=_starts(held, rows),
-                    holding_periods=holding_periods,
-                    charged=charged,
-                    with_gradient=True,
-                )
-                _keep(held, rows, path)
+            path = training.walk(smooth, p.detach(), rows, with_gradient=True)
             assert path.gradient is not None
             descent.step(p, path.gradient)
             failed, moved = failed + path.failed, path.moved
@@ -212,47 +207,68 @@ def evaluate_path(
 
     The path carries its utility. Arguments are as in `train_on_path`.
     """
-    index = torch.as_tensor(rows)
-    chunks = index.reshape(1, -1) if solver.depends_on_held else index.reshape(-1, 1)
-    held = torch.zeros(network.n_replicas, int(rows[-1]) + 2, samples.n_assets, dtype=torch.float64)
-    return _walk_shared(
-        samples,
-        solver,
-        network,
-        chunks,
-        held=held,
-        holding_periods=holding_periods,
-        charged=charged,
-        with_utility=True,
-    )
+    book = _Carried.nothing(samples, rows, holding_periods=holding_periods, charged=charged)
+    shape = (1, -1) if solver.depends_on_held else (-1, 1)
+    return book.walk_shared(solver, network, torch.as_tensor(rows).reshape(shape), with_utility=True)
 
 
-def _walk_shared(
-    samples: Samples,
-    solver: PositionSolver,
-    network: Network,
-    chunks: Tensor,
-    *,
-    held: Tensor,
-    holding_periods: Tensor,
-    charged: Tensor,
-    with_utility: bool = False,
-) -> Path:
-    """Walk chunks (C, L) that all replicas share, from `held` (R, rows, N), where the positions are left."""
-    rows = chunks.expand(network.n_replicas, *chunks.shape)
-    with torch.no_grad():
+@dataclass(frozen=True, eq=False)
+class _Carried:
+    """What each replica held before the trade of each of some consecutive rows, when last they were walked.
+
+    Attributes:
+        samples: features and targets.
+        first_row: row number of the first.
+        held: (R, rows + 1, N), weights; written by every walk.
+        holding_periods, charged: (R,), as in `train_on_path`.
+    """
+
+    samples: Samples
+    first_row: int
+    held: Tensor
+    holding_periods: Tensor
+    charged: Tensor
+
+    @staticmethod
+    def nothing(samples: Samples, rows: np.ndarray, *, holding_periods: Tensor, charged: Tensor) -> _Carried:
+        """Begin with nothing held at any of `rows`."""
+        held = torch.zeros(len(charged), len(rows) + 1, samples.n_assets, dtype=torch.float64)
+        return _Carried(samples, int(rows[0]), held, holding_periods, charged)
+
+    def walk(
+        self,
+        solver: PositionSolver,
+        p: Tensor,
+        rows: Tensor,
+        *,
+        with_gradient: bool = False,
+        with_utility: bool = False,
+    ) -> Path:
+        """Walk chunks `rows` (R, C, L) on forecasts `p` (R, C, L, N) from what was held there."""
+        place = rows - self.first_row
+        replica = torch.arange(len(rows)).reshape(-1, 1)
         path = walk(
-            samples,
+            self.samples,
             solver,
-            p=_forecast(network, samples, chunks.reshape(-1)).reshape(*rows.shape, samples.n_assets),
+            p=p,
             rows=rows,
-            held=_starts(held, rows),
-            holding_periods=holding_periods,
-            charged=charged,
+            held=self.held[replica, place[:, :, 0]],
+            holding_periods=self.holding_periods,
+            charged=self.charged,
+            with_gradient=with_gradient,
             with_utility=with_utility,
         )
-        _keep(held, rows, path)
-    return path
+        self.held[replica.unsqueeze(-1), place + 1] = path.held
+        return path
+
+    def walk_shared(
+        self, solver: PositionSolver, network: Network, chunks: Tensor, *, with_utility: bool = False
+    ) -> Path:
+        """Walk chunks (C, L) that all replicas share."""
+        with torch.no_grad():
+            p = _forecast(network, self.samples, chunks.reshape(-1))
+        rows = chunks.expand(network.n_replicas, *chunks.shape)
+        return self.walk(solver, p.reshape(*rows.shape, -1), rows, with_utility=with_utility)
 
 
 def _forecast(network: Network, samples: Samples, rows: Tensor) -> Tensor:
@@ -269,13 +285,3 @@ def _chunks(rows: np.ndarray, settings: TrainingSettings, solver: PositionSolver
     length = min(settings.chunk_length, len(rows)) if solver.depends_on_held else 1
     count = len(rows) // length
     return torch.as_tensor(rows[len(rows) - count * length :]).reshape(count, length)
-
-
-def _starts(held: Tensor, rows: Tensor) -> Tensor:
-    replica = torch.arange(len(rows)).unsqueeze(1)
-    return held[replica, rows[:, :, 0]]
-
-
-def _keep(held: Tensor, rows: Tensor, path: Path) -> None:
-    replica = torch.arange(len(rows)).reshape(-1, 1, 1)
-    held[replica, rows + 1] = path.held

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class Network:
         layers: list[list[Tensor]] = [[] for _ in sizes[1:]]
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
-            for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
                 gain = (2 / inputs) ** 0.5 if layer < len(hidden) else LAST_LAYER_GAIN / inputs**0.5
                 if not hidden:
                     gain = 0.0

@@ -28,10 +28,11 @@ class Path:
         loss: (R, C, L) objective of each row, a return per period.
         gradient: (R, C, L, N) derivative of the loss of each row in its forecast, given what was held; None unless
             asked for.
-        utility: (R, C, L) realized `y'q - C(q)`, with trading costs whole and kinks sharp; None unless asked for.
+        utility: (R, C, L) realized `y'q - C(q)`, trading costs whole and kinks sharp, whatever the decisions were
+            made with; None unless asked for.
         held: (R, C, L, N) weights held before trading in the row after each.
         moved: (R,) share of usable assets whose position answers to their forecast.
-        failed: number of rows that could not be solved, which kept what they held.
+        failed: (R,) rows that could not be solved, which kept what they held.
     """
 
     loss: Tensor
@@ -39,7 +40,7 @@ class Path:
     utility: Tensor | None
     held: Tensor
     moved: Tensor
-    failed: int
+    failed: Tensor
 
 
 def walk(
@@ -57,7 +58,8 @@ def walk(
     """Walk all chunks in time order.
 
     The gradient treats what was held as given: of the aligned loss `-y'q + C(q)` it is `J (p - y)`, of the misaligned
-    `-y'q` it is `-J y`, with `J` the derivative of the solution map.
+    `-y'q` it is `-J y`, with `J` the derivative of the solution map. A name whose target is not known teaches nothing:
+    its error counts as 0.
 
     Args:
         samples: targets, and where they may be used.
@@ -74,20 +76,22 @@ def walk(
     flat = n_replicas * n_chunks
     pays = charged.repeat_interleave(n_chunks)
     walking = replace(solver, holding_periods=holding_periods.repeat_interleave(n_chunks))
-    exact = replace(solver, holding_periods=1.0, smoothing=0.0)
     before = held.reshape(flat, n_assets)
     losses, gradients, utilities, helds = [], [], [], []
     moved = p.new_zeros(flat)
     usable_count = p.new_zeros(flat)
-    failed = 0
+    failed = torch.zeros(flat, dtype=torch.long)
+    start: Tensor | None = None
     for step in range(length):
         at = rows[:, :, step].reshape(flat)
         forecast = p[:, :, step].reshape(flat, n_assets)
         target, usable, scored = samples.target[at], samples.usable[at], samples.scored[at]
         market = samples.panel.at((at + samples.lag).numpy())
-        solution = walking.solve(forecast, before, market=market, tradable=usable, on_failure="hold")
+        solution = walking.solve(forecast, before, market=market, tradable=usable, start=start, on_failure="hold")
         q = solution.q
-        failed += int((solution.statuses > Status.INACCURATE).sum())
+        lost = solution.statuses > Status.INACCURATE
+        failed += lost
+        start = torch.where(lost.unsqueeze(-1), 0.0, solution.optimum.point.z)
         earned = (target * q).sum(-1)
         losses.append(torch.where(pays, solution.problem.cost(q), 0.0) - earned)
         if with_gradient:
@@ -96,8 +100,7 @@ def walk(
             moved += (solution.solution_map.flexibility > 0).sum(-1)
             usable_count += usable.sum(-1)
         if with_utility:
-            cost = exact.problem(forecast, before, market=market).cost(q)
-            utilities.append(earned - cost)
+            utilities.append(earned - solver.costs.value(q, before, market).sum(-1))
         before = q * (1 + target) / (1 + earned).clamp(min=LOWEST_GROWTH).unsqueeze(-1)
         helds.append(before)
 
@@ -112,5 +115,5 @@ def walk(
         utility=stacked(utilities) if with_utility else None,
         held=stacked(helds),
         moved=moved.reshape(by_replica).sum(-1) / usable_count.reshape(by_replica).sum(-1).clamp(min=1),
-        failed=failed,
+        failed=failed.reshape(by_replica).sum(-1),
     )

@@ -15,7 +15,8 @@ class TrainingSettings:
 
     Attributes:
         hidden: sizes of the hidden layers; empty for a linear model.
-        learning_rate: of Adam.
+        learning_rate: of Adam; None takes 1e-3 with hidden layers, and 1e-2 without: one step of a network moves all of
+            its layers, and a large one overshoots a signal that is a hundredth of the noise.
         weight_decay: of Adam, decoupled (AdamW).
         epochs: most passes over the training rows for squared and whitened, and for the first fit of all.
         path_epochs: most passes along the path for aligned and misaligned, which start from the first fit.
@@ -31,22 +32,27 @@ class TrainingSettings:
     """
 
     hidden: tuple[int, ...] = (32, 32)
-    learning_rate: float = 3e-3
+    learning_rate: float | None = None
     weight_decay: float = 1e-4
     epochs: int = 30
-    path_epochs: int = 12
-    patience: int = 4
+    path_epochs: int = 8
+    patience: int = 3
     batch_rows: int = 64
-    chunk_length: int = 26
-    batch_chunks: int = 4
+    chunk_length: int = 13
+    batch_chunks: int = 8
     smoothing: float | None = None
     holding_periods: tuple[float, ...] = (4.0, 13.0)
     shrinkage: tuple[float, ...] = (0.1, 0.3, 1.0)
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "epochs", "path_epochs", "patience", "batch_rows", "chunk_length", "batch_chunks"):
+        for name in ("epochs", "path_epochs", "patience", "batch_rows", "chunk_length", "batch_chunks"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"training: {name} must be above 0, got {getattr(self, name)!r}")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise SettingsError(f"training: learning_rate must be above 0, got {self.learning_rate!r}")
+        for name in ("weight_decay", "smoothing"):
+            if not (getattr(self, name) or 0.0) >= 0:
+                raise SettingsError(f"training: {name} must be at least 0, got {getattr(self, name)!r}")
         for name in ("holding_periods", "shrinkage"):
             values = getattr(self, name)
             if not values or min(values) <= 0 or len(set(values)) != len(values):
@@ -60,6 +66,13 @@ class TrainingSettings:
         """
         periods = self.holding_periods if depends_on_held else self.holding_periods[:1]
         return tuple((period, factor) for period in periods for factor in self.shrinkage)
+
+    @property
+    def step_size(self) -> float:
+        """The learning rate in force."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-3 if self.hidden else 1e-2
 
     def smoothing_for(self, n_assets: int) -> float:
         """Return the smoothing width for N assets, as a weight."""

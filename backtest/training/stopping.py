@@ -11,7 +11,11 @@ __all__ = ["BestOnValidation"]
 
 
 class BestOnValidation:
-    """Keeps the parameters with the lowest validation loss of every replica."""
+    """Keeps the parameters with the lowest validation loss of every replica.
+
+    A replica without a better loss for `patience` epochs is done, however long the others go on, so what becomes of it
+    does not depend on its company.
+    """
 
     def __init__(self, network: Network, loss: Tensor, *, patience: int) -> None:
         """Begin from a network and its validation loss (R,)."""
@@ -23,8 +27,8 @@ class BestOnValidation:
 
     def update(self, network: Network, loss: Tensor) -> None:
         """Compare one epoch's network, with its validation loss (R,), to the best so far."""
+        better = (loss < self.loss) & ~self._done
         self._now += 1
-        better = loss < self.loss
         self.loss = torch.where(better, loss, self.loss)
         self.epoch = torch.where(better, self._now, self.epoch)
         for best, now in zip(self.network.parameters, network.parameters, strict=True):
@@ -33,4 +37,8 @@ class BestOnValidation:
     @property
     def finished(self) -> bool:
         """Whether no replica has improved for `patience` epochs."""
-        return bool((self._now - self.epoch >= self._patience).all())
+        return bool(self._done.all())
+
+    @property
+    def _done(self) -> Tensor:
+        return self._now - self.epoch >= self._patience

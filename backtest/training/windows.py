@@ -32,7 +32,7 @@ class WalkForward:
         validation: rows that choose epochs and settings.
         test: rows forecast by one fit; windows follow each other without overlap, so each row is tested once.
         embargo: rows left out before validation and before test, on top of the purge.
-        minimum_train: rows the first window trains on; None is `train`.
+        minimum_train: rows the first window trains on, at most `train`; None is `train`.
     """
 
     train: int
@@ -47,6 +47,10 @@ class WalkForward:
                 raise SettingsError(f"walk-forward: {name} must be at least 1 period, got {getattr(self, name)}")
         if self.embargo < 0:
             raise SettingsError(f"walk-forward: embargo must be at least 0 periods, got {self.embargo}")
+        if self.minimum_train is not None and not 1 <= self.minimum_train <= self.train:
+            raise SettingsError(
+                f"walk-forward: minimum_train must be from 1 to train ({self.train}), got {self.minimum_train}"
+            )
 
     @staticmethod
     def of_history(n_rows: int, *, periods_per_year: float, max_windows: int | None = None) -> WalkForward:
@@ -80,7 +84,7 @@ class WalkForward:
             SettingsError: the history is too short for one window.
         """
         gap = lag + 1 + self.embargo
-        minimum = self.minimum_train or self.train
+        minimum = self.train if self.minimum_train is None else self.minimum_train
         first_test = first_row + minimum + gap + self.validation + gap
         if first_test + lag + 1 >= n_rows:
             raise SettingsError(

@@ -180,7 +180,7 @@ def test_a_short_run_of_one_seed_still_makes_a_page(make_comparison, n_dates):
 
     page = page_html(make_comparison({"squared": flat, "aligned": flat}))
 
-    assert "no interval can be given" in page
+    assert "the same on every date: no difference" in page
 
 
 def test_the_console_shows_verdict_table_and_notes(comparison):

@@ -1,0 +1,149 @@
+"""The command line, as a user calls it, on a small file of prices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from backtest.cli import app
+
+STRATEGIES = Path(__file__).resolve().parents[1] / "strategies"
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wide CSV file of weekly prices: 8 names, 9 years."""
+    rng = np.random.default_rng(0)
+    dates = pd.date_range("2010-01-01", periods=9 * 52, freq="W-FRI", name="date")
+    market = 0.015 * rng.standard_normal((len(dates), 1))
+    returns = 0.001 + market + 0.02 * rng.standard_normal((len(dates), 8))
+    names = ["AAA", "BRK.B", "NA", "TRUE", "EEE", "FFF", "GGG", "HHH"]
+    path = tmp_path_factory.mktemp("data") / "prices.csv"
+    pd.DataFrame(100 * np.exp(np.cumsum(returns, axis=0)), index=dates, columns=names).to_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def first_run(prices: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """The folder and JSON document of one quick comparison."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    options = ["--prices", str(prices), "--quick", "--hidden", "", "--seeds", "1", "--jobs", "1"]
+    result = CliRunner().invoke(app, ["compare", *options, "--cost", "half_spread=10", "--json", "--out", str(folder)])
+    assert result.exit_code == 0, result.output
+    return folder, json.loads(result.stdout)
+
+
+def test_json_is_one_document_with_everything_the_issue_asks_for(first_run: tuple[Path, dict]) -> None:
+    _, document = first_run
+
+    assert {"verdict", "objectives", "differences", "settings"} <= document.keys()
+    assert list(document["objectives"]) == ["squared", "whitened", "aligned", "misaligned"]
+    for numbers in document["objectives"].values():
+        assert numbers["gross"] - sum(numbers["costs"].values()) == pytest.approx(numbers["net"], abs=1e-12)
+        assert {"utility", "sharpe", "turnover", "leverage", "max_drawdown", "information_coefficient"} <= numbers.keys()
+    for difference in document["differences"]:
+        low, high = difference["interval"]
+        assert low <= difference["mean"] <= high
+        assert difference["level"] == 0.95
+        assert difference["quantity"] in ("net", "utility")
+
+
+def test_a_run_writes_its_settings_seeds_versions_and_data_hash(first_run: tuple[Path, dict]) -> None:
+    folder, document = first_run
+    config = json.loads((folder / "config.json").read_text())
+
+    assert config["settings"]["costs"]["half_spread"] == 10
+    assert config["settings"]["seeds"] == 1
+    assert config["versions"]["torch"]
+    assert len(config["data_hash"]) == 64
+    assert document["settings"]["data_hash"] == config["data_hash"]
+    assert "<html" in (folder / "report.html").read_text()
+
+
+def test_config_repeats_a_run_to_the_last_bit_in_another_number_of_processes(
+    first_run: tuple[Path, dict], tmp_path: Path
+) -> None:
+    folder, _ = first_run
+    again = CliRunner().invoke(
+        app, ["compare", "--config", str(folder / "config.json"), "--jobs", "2", "--out", str(tmp_path / "again")]
+    )
+
+    assert again.exit_code == 0, again.output
+    for name in ("comparison.json", "config.json", "report.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_config_refuses_other_data(first_run: tuple[Path, dict], prices: Path, tmp_path: Path) -> None:
+    folder, _ = first_run
+    changed = tmp_path / "prices.csv"
+    frame = pd.read_csv(prices, keep_default_na=False)
+    frame.iloc[10, 1] *= 1.01
+    frame.to_csv(changed, index=False)
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"]["prices"] = str(changed)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    result = CliRunner().invoke(app, ["compare", "--config", str(tmp_path / "config.json")])
+
+    assert result.exit_code == 2
+    assert "not those of the recorded run" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--objectives", "squared,alined"], "unknown objective 'alined'"),
+        (["--dataset", "sp500-20", "--market", "liquidity"], "give one of prices, dataset and market"),
+        (["--cost", "spread=5"], "costs.spread"),
+        (["--cost", "half_spread"], "NAME=NUMBER"),
+        (["--cost", "half_spread=-1"], "costs.half_spread"),
+        (["--dataset", "sp500"], "sp500-20"),
+        (["--prices", "missing.csv"], "missing.csv"),
+        (["--config", "missing.json"], "missing.json"),
+        (["--hidden", "a"], "--hidden"),
+    ],
+)
+def test_a_wrong_option_is_named_and_exits_with_2(options: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["compare", *options])
+
+    assert result.exit_code == 2
+    assert message in result.output.replace("\n", " ")
+    assert "Traceback" not in result.output
+
+
+def test_run_backtests_the_strategies_in_files_and_compares_them(prices: Path, tmp_path: Path) -> None:
+    files = [str(STRATEGIES / "momentum.py"), str(STRATEGIES / "reversal.py")]
+    result = CliRunner().invoke(app, ["run", *files, "--prices", str(prices), "--json", "--out", str(tmp_path)])
+
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert list(document["objectives"]) == ["Momentum", "Reversal"]
+    assert document["verdict"].startswith("Momentum - Reversal: net")
+    assert (tmp_path / "report.html").exists()
+
+
+def test_run_says_what_is_wrong_with_a_file_without_a_strategy(tmp_path: Path) -> None:
+    file = tmp_path / "nothing.py"
+    file.write_text("x = 1\n")
+
+    result = CliRunner().invoke(app, ["run", str(file)])
+
+    assert result.exit_code == 2
+    assert "expected one class that extends backtest.Strategy" in result.output.replace("\n", " ")
+
+
+def test_every_option_is_in_the_help_with_its_unit() -> None:
+    text = " ".join(CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ["compare", "--help"]).output.split())
+
+    for option in (
+        "--prices --dataset --market --market-seed --frequency --objectives --seeds --hidden --quick --jobs --cost "
+        "--leverage --position-limit --dollar-neutral --lag --level --config --out --json"
+    ).split():
+        assert option in text
+    for unit in ("bp of the traded value", "multiples of wealth", "% of short positions a year", "a count", "Periods"):
+        assert unit in text
