@@ -61,7 +61,5 @@ class Linear(Strategy):
 
     def _features(self, history: MarketPanel) -> np.ndarray:
         if history.features is None:
-            raise StrategyError(
-                f"Linear needs features, and {history.name} has none: use panel.with_features(...)"
-            )
+            raise StrategyError(f"Linear needs features, and {history.name} has none: use panel.with_features(...)")
         return history.features

@@ -45,7 +45,14 @@ def test_json_is_one_document_with_everything_the_issue_asks_for(first_run: tupl
     assert list(document["objectives"]) == ["squared", "whitened", "aligned", "misaligned"]
     for numbers in document["objectives"].values():
         assert numbers["gross"] - sum(numbers["costs"].values()) == pytest.approx(numbers["net"], abs=1e-12)
-        assert {"utility", "sharpe", "turnover", "leverage", "max_drawdown", "information_coefficient"} <= numbers.keys()
+        assert {
+            "utility",
+            "sharpe",
+            "turnover",
+            "leverage",
+            "max_drawdown",
+            "information_coefficient",
+        } <= numbers.keys()
     for difference in document["differences"]:
         low, high = difference["interval"]
         assert low <= difference["mean"] <= high
@@ -140,10 +147,27 @@ def test_run_says_what_is_wrong_with_a_file_without_a_strategy(tmp_path: Path) -
 def test_every_option_is_in_the_help_with_its_unit() -> None:
     text = " ".join(CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ["compare", "--help"]).output.split())
 
-    for option in (
-        "--prices --dataset --market --market-seed --frequency --objectives --seeds --hidden --quick --jobs --cost "
-        "--leverage --position-limit --dollar-neutral --lag --level --config --out --json"
-    ).split():
+    for option in [
+        "--prices",
+        "--dataset",
+        "--market",
+        "--market-seed",
+        "--frequency",
+        "--objectives",
+        "--seeds",
+        "--hidden",
+        "--quick",
+        "--jobs",
+        "--cost",
+        "--leverage",
+        "--position-limit",
+        "--dollar-neutral",
+        "--lag",
+        "--level",
+        "--config",
+        "--out",
+        "--json",
+    ]:
         assert option in text
     for unit in ("bp of the traded value", "multiples of wealth", "% of short positions a year", "a count", "Periods"):
         assert unit in text

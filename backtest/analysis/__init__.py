@@ -3,6 +3,7 @@
 from backtest.analysis.compare import Progress, compare
 from backtest.analysis.compare_strategies import compare_strategies
 from backtest.analysis.comparison import Comparison, Difference
+from backtest.analysis.contribution import true_contribution
 from backtest.analysis.performance import (
     InformationCoefficient,
     annual_return,
@@ -56,4 +57,5 @@ __all__ = [
     "sortino_ratio",
     "stationary_bootstrap_interval",
     "total_return",
+    "true_contribution",
 ]

@@ -82,7 +82,12 @@ class Cost(ABC):
 
 @dataclass(frozen=True)
 class ScaledCost(Cost):
-    """`weight` times one cost (a sum is scaled summand by summand). The weight is a number, or a tensor (B, 1) with one weight a row; not negative."""
+    """`weight` times one cost; a sum is scaled summand by summand.
+
+    Attributes:
+        weight: a number, or a tensor (B, 1) with one weight a row; not negative.
+        cost: what is scaled.
+    """
 
     weight: float | Tensor
     cost: Cost

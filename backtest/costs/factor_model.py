@@ -12,7 +12,7 @@ from backtest.market import MarketPanel
 __all__ = ["FactorModelHistory", "estimate_factor_models"]
 
 SPECIFIC_SHARE_FLOOR = 0.1
-"""Least share of an asset's variance left to its specific risk: an estimated factor model overstates what it explains."""
+"""Least share of an asset's variance left to its specific risk: an estimated model overstates what it explains."""
 
 
 @dataclass(frozen=True, eq=False)

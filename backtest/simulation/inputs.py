@@ -82,9 +82,7 @@ def read_rows(
         SettingsError: a row or the lag is out of range.
     """
     if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 0:
-        raise SettingsError(
-            f"lag is {lag!r}: give a whole number of rows: 1 for the next close, 0 for the same"
-        )
+        raise SettingsError(f"lag is {lag!r}: give a whole number of rows: 1 for the next close, 0 for the same")
     with_view = np.flatnonzero(np.isfinite(forecasts).any(axis=(0, 2)))
     end = panel.n_periods - 1
     first, last = (int(with_view[0]), int(with_view[-1])) if len(with_view) else (0, end)

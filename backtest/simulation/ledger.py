@@ -80,9 +80,7 @@ def stop(ledger: Ledger, books: np.ndarray) -> Ledger:
     return Ledger(np.where(books[:, None], np.nan, ledger.positions), np.where(books, np.nan, ledger.cash))
 
 
-def check_wealth(
-    before: Ledger, after: Ledger, net: np.ndarray, *, names: tuple[str, ...], date: pd.Timestamp
-) -> None:
+def check_wealth(before: Ledger, after: Ledger, net: np.ndarray, *, names: tuple[str, ...], date: pd.Timestamp) -> None:
     """Assert the wealth identity: wealth before, times one plus net return, is wealth after.
 
     Args:

@@ -74,14 +74,10 @@ class SolverPolicy(Policy):
 
     solver: PositionSolver
 
-    def decide(
-        self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray
-    ) -> Decision:
+    def decide(self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray) -> Decision:
         """Solve all rows at once; a row that fails is reported and spoils no other."""
         free = tradable & np.isfinite(p)
-        solution = self.solver.solve(
-            np.where(free, p, 0.0), held, market=market, tradable=free, on_failure="hold"
-        )
+        solution = self.solver.solve(np.where(free, p, 0.0), held, market=market, tradable=free, on_failure="hold")
         failures: dict[int, str] = {}
         remarks: dict[int, str] = {}
         for row in torch.nonzero(solution.statuses != Status.SOLVED).flatten().tolist():
@@ -89,7 +85,7 @@ class SolverPolicy(Policy):
             why = f"{status.name.lower()}: {status.text}"
             if status is Status.INFEASIBLE:
                 problem = solution.problem.rows(torch.tensor([row]))
-                why += f". Clashing: {', '.join(clashing_constraints(problem, self.solver.constraints))}"
+                why += f". Clashing: {', '.join(clashing_constraints(problem))}"
             (remarks if status is Status.INACCURATE else failures)[row] = why
         return Decision(np.where(free, solution.q, held), failures, remarks)
 
@@ -98,9 +94,7 @@ class SolverPolicy(Policy):
 class EqualWeight(Policy):
     """Wealth in equal parts in all names that can be traded; what is stuck in other names stays there."""
 
-    def decide(
-        self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray
-    ) -> np.ndarray:
+    def decide(self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray) -> np.ndarray:
         """Return the same weight for every tradable name."""
         stuck = np.where(tradable, 0.0, held).sum(axis=1, keepdims=True)
         count = tradable.sum(axis=1, keepdims=True)
@@ -163,9 +157,7 @@ class TargetWeights(Policy):
         filled = self.weights.loc[in_time, assets].set_axis(dates[decided[in_time] + lag])
         return replace(self, weights=filled, first_fill=int(decided.min()) + lag)
 
-    def decide(
-        self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray
-    ) -> np.ndarray:
+    def decide(self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray) -> np.ndarray:
         """Return the table's row for the date of the market, or what is held."""
         assert market.dates is not None
         row = int(self.weights.index.get_indexer(market.dates[:1])[0])

@@ -43,9 +43,7 @@ class Record:
 
     def label(self, row: int) -> Callable[[int, int], str]:
         """Return what names a cell of this fill in messages: book, date, asset."""
-        return lambda book, column: (
-            f"{self.names[book]}: {self.panel.dates[row]:%Y-%m-%d}: {self.panel.assets[column]}"
-        )
+        return lambda book, column: f"{self.names[book]}: {self.panel.dates[row]:%Y-%m-%d}: {self.panel.assets[column]}"
 
     def accept(
         self,
@@ -61,9 +59,7 @@ class Record:
             decision = Decision(decision)
         wanted = np.array(decision.q, dtype=np.float64)
         if wanted.shape != held.shape:
-            raise SimulationError(
-                f"the policy returned shape {wanted.shape}, expected {held.shape}: (books, assets)"
-            )
+            raise SimulationError(f"the policy returned shape {wanted.shape}, expected {held.shape}: (books, assets)")
         date = self.panel.dates[row]
         for book, why in decision.failures.items():
             if self.ruined[book]:

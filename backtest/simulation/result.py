@@ -97,9 +97,7 @@ class SimulationResult:
             SimulationError: the panel has no prices.
         """
         if self.fill_prices is None:
-            raise SimulationError(
-                "shares need prices, and the panel has only returns: use MarketPanel.from_prices"
-            )
+            raise SimulationError("shares need prices, and the panel has only returns: use MarketPanel.from_prices")
         value = self.positions * self.wealth[:, :-1, None]
         # A name that has no price yet cannot be held.
         return np.where(value == 0, 0.0, value / self.fill_prices)

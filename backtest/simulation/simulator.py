@@ -75,9 +75,7 @@ def simulate(
     n_books = len(p)
     names = read_names(names, n_books)
     policy = policy.prepare(panel.dates, panel.assets, lag=lag)
-    start, end = read_rows(
-        panel, p, lag=lag, first_fill=policy.first_fill, first_row=first_row, last_row=last_row
-    )
+    start, end = read_rows(panel, p, lag=lag, first_fill=policy.first_fill, first_row=first_row, last_row=last_row)
     parts = costs.parts if costs is not None else ()
     record = Record(panel, names=names, start=start, end=end, parts=parts)
     ledger = open_ledger(read_wealth(initial_wealth, n_books), panel.n_assets)
@@ -87,9 +85,7 @@ def simulate(
         wealth, held = ledger.wealth, ledger.weights
         tradable = panel.tradable[row] & alive[:, None]
         market = panel.at(row)
-        decision = policy.decide(
-            p[:, row - lag].copy(), np.where(alive[:, None], held, 0.0), market, tradable
-        )
+        decision = policy.decide(p[:, row - lag].copy(), np.where(alive[:, None], held, 0.0), market, tradable)
         q = record.accept(decision, row=row, held=held, tradable=tradable, on_failure=on_failure)
 
         traded = trade(ledger, q)
@@ -103,9 +99,7 @@ def simulate(
         interest = (1.0 - q.sum(axis=1) - charged) * cash_rate
         net = gross + interest - charged
         check_wealth(ledger, after, net, names=names, date=panel.dates[row + 1])
-        record.add(
-            row, q=q, held=held, gross=gross, interest=interest, net=net, values=values, after=after.wealth
-        )
+        record.add(row, q=q, held=held, gross=gross, interest=interest, net=net, values=values, after=after.wealth)
         ledger = stop(after, record.ruined)
         if progress is not None:
             progress(row - start + 1, end - start)

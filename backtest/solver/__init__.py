@@ -2,7 +2,9 @@
 
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.derivative import SolutionMap
+from backtest.solver.feasibility import clashing_constraints
 from backtest.solver.position_solver import PositionSolver
+from backtest.solver.reference import ReferenceSolution, reference_solve
 from backtest.solver.residuals import Multipliers, constraint_violation, optimality_residual
 from backtest.solver.solution import Solution, Status
 
@@ -10,9 +12,12 @@ __all__ = [
     "CanonicalProblem",
     "Multipliers",
     "PositionSolver",
+    "ReferenceSolution",
     "Solution",
     "SolutionMap",
     "Status",
+    "clashing_constraints",
     "constraint_violation",
     "optimality_residual",
+    "reference_solve",
 ]

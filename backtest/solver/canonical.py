@@ -9,12 +9,13 @@ with `c = p - l`. B rows at once; a tensor whose first size is 1 is shared by al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from backtest.costs import Constraint, Cost, CostTerms, Ramp
+from backtest.costs import Constraint, Cost, CostTerms, LimitTerms, Ramp
 from backtest.market import MarketSnapshot
 from backtest.solver.separable import pick_rows
 
@@ -35,6 +36,7 @@ class CanonicalProblem:
         equality: (B | 1, m, N) and (B | 1, m), `A` and `b`.
         inequality: (B | 1, q, N) and (B | 1, q), `E` and `e`.
         leverage, turnover: (B | 1,) limits on the norms; None where there is none.
+        limits: the constraints that the fields above add up, each under its name; names are unique.
     """
 
     c: Tensor
@@ -48,6 +50,7 @@ class CanonicalProblem:
     inequality: tuple[Tensor, Tensor]
     leverage: Tensor | None
     turnover: Tensor | None
+    limits: tuple[tuple[str, LimitTerms], ...] = ()
 
     def objective(self, x: Tensor) -> Tensor:
         """Return the objective (B,) at weights `x` (B, N)."""
@@ -84,6 +87,7 @@ class CanonicalProblem:
             inequality=(pick_rows(self.inequality[0], index), pick_rows(self.inequality[1], index)),
             leverage=None if self.leverage is None else pick_rows(self.leverage, index),
             turnover=None if self.turnover is None else pick_rows(self.turnover, index),
+            limits=tuple((name, _limit_rows(limit, index)) for name, limit in self.limits),
         )
 
 
@@ -130,8 +134,8 @@ def assemble(
     equalities: list[tuple[Tensor, Tensor]] = []
     inequalities: list[tuple[Tensor, Tensor]] = []
     leverage = turnover = None
-    for constraint in constraints:
-        limit = constraint.terms(held, market)
+    limits = _named_limits(constraints, held, market, tradable)
+    for _, limit in limits:
         lower = lower if limit.lower is None else torch.maximum(lower, limit.lower)
         upper = upper if limit.upper is None else torch.minimum(upper, limit.upper)
         if limit.equality is not None:
@@ -140,9 +144,6 @@ def assemble(
             inequalities.append(limit.inequality)
         leverage = _smaller(leverage, limit.leverage)
         turnover = _smaller(turnover, limit.turnover)
-    if tradable is not None:
-        # A name that cannot be traded keeps its weight, even one that its own limits would not allow.
-        lower, upper = torch.where(tradable, lower, held), torch.where(tradable, upper, held)
 
     return CanonicalProblem(
         c=p - linear,
@@ -156,6 +157,57 @@ def assemble(
         inequality=_stack_rows(inequalities, p),
         leverage=leverage,
         turnover=turnover,
+        limits=limits,
+    )
+
+
+def _named_limits(
+    constraints: Sequence[Constraint], held: Tensor, market: MarketSnapshot | None, tradable: Tensor | None
+) -> tuple[tuple[str, LimitTerms], ...]:
+    """Return the terms of every constraint, the tradable mask the last of them."""
+    named: dict[str, LimitTerms] = {}
+    for constraint in constraints:
+        name = _name_of(constraint)
+        repeats = sum(known == name or known.startswith(f"{name} #") for known in named)
+        terms = constraint.terms(held, market)
+        if tradable is not None:
+            # An asset that cannot be traded keeps its weight, even one that its own limits would not allow.
+            terms = replace(
+                terms,
+                lower=None if terms.lower is None else torch.where(tradable, terms.lower, -torch.inf),
+                upper=None if terms.upper is None else torch.where(tradable, terms.upper, torch.inf),
+            )
+        named[f"{name} #{repeats + 1}" if repeats else name] = terms
+    if tradable is not None and not bool(tradable.all()):
+        named["tradable mask"] = LimitTerms(
+            lower=torch.where(tradable, -torch.inf, held), upper=torch.where(tradable, torch.inf, held)
+        )
+    return tuple(named.items())
+
+
+def _name_of(constraint: Constraint) -> str:
+    """Return the class of a constraint, with its parameters where they are numbers: "PositionLimit(0.05)"."""
+    values: list[object] = (
+        [getattr(constraint, part.name) for part in fields(constraint)] if is_dataclass(constraint) else []
+    )
+    numbers = [f"{value:g}" for value in values if isinstance(value, Real)]
+    return type(constraint).__name__ + (f"({', '.join(numbers)})" if numbers else "")
+
+
+def _limit_rows(limit: LimitTerms, index: Tensor) -> LimitTerms:
+    def pick(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else pick_rows(tensor, index)
+
+    def pick_both(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+        return None if pair is None else (pick_rows(pair[0], index), pick_rows(pair[1], index))
+
+    return LimitTerms(
+        lower=pick(limit.lower),
+        upper=pick(limit.upper),
+        equality=pick_both(limit.equality),
+        inequality=pick_both(limit.inequality),
+        leverage=pick(limit.leverage),
+        turnover=pick(limit.turnover),
     )
 
 

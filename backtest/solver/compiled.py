@@ -11,10 +11,13 @@ import numba
 import numpy as np
 import torch
 
-from backtest.solver.dual import Dual
-from backtest.solver.newton import MAX_ITERATIONS, OVERSHOOT, SMALLEST_DAMPING, TOLERANCE, DualPoint
+from backtest.solver.dual import ROUNDING, Dual
+from backtest.solver.newton import LEAP, MAX_ITERATIONS, OVERSHOOT, SMALLEST_DAMPING, TOLERANCE, DualPoint
 
 __all__ = ["maximise_dual_compiled"]
+
+_compile = numba.njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "reassoc"})
+"""Sums may be taken in any order; infinite limits stay what they are."""
 
 TINY = 1e-300
 EPSILON = 2.3e-16
@@ -71,12 +74,12 @@ def maximise_dual_compiled(dual: Dual, start: torch.Tensor | None = None) -> Dua
 # is shared by all rows. Work arrays are allocated once a batch.
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
 def _row_of(array, row):
     return array[row] if array.shape[0] > 1 else array[0]
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
 def _respond(row_data, kind, earned, z, x, flexibility):
     """Fill weights and flexibility of one row: `Separable.response`."""
     _, _, place, below, above, bend, first, sign_below, sign_above, trade_below, trade_above, lower, upper = row_data
@@ -102,45 +105,66 @@ def _respond(row_data, kind, earned, z, x, flexibility):
             if c > high:
                 weight, slack = place[i, m] + (c - high) * bend[i, m], bend[i, m]
             else:
-                weight, slack = place[i, m], (bend[i, m] if high <= low else 0.0)
+                weight, slack = place[i, m], (bend[i, m] if high <= low and slack > 0.0 else 0.0)
         if weight <= lower[i] or weight >= upper[i]:
             slack = 0.0
         x[i] = min(max(weight, lower[i]), upper[i])
         flexibility[i] = slack
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
+def _times_columns(columns, z, product):
+    """Fill `columns z`; `z` may be longer."""
+    for i in range(columns.shape[0]):
+        total = 0.0
+        for j in range(columns.shape[1]):
+            total += columns[i, j] * z[j]
+        product[i] = total
+
+
+@_compile
 def _gradient(row_data, kind, offset, x, z, gradient):
     held, columns = row_data[0], row_data[1]
     n_linear = columns.shape[1]
-    gradient[:] = -offset
-    for j in range(kind[0]):
-        gradient[j] -= z[j]
-    gradient[:n_linear] += np.dot(x, columns)
+    for j in range(z.shape[0]):
+        gradient[j] = -offset[j] - (z[j] if j < kind[0] else 0.0)
+    total, traded = 0.0, 0.0
+    for i in range(x.shape[0]):
+        if x[i] != 0.0:
+            for j in range(n_linear):
+                gradient[j] += x[i] * columns[i, j]
+            total += abs(x[i])
+        traded += abs(x[i] - held[i])
     if kind[2]:
-        gradient[n_linear] += np.abs(x).sum()
+        gradient[n_linear] += total
     if kind[3]:
-        gradient[-1] += np.abs(x - held).sum()
+        gradient[-1] += traded
 
 
-@numba.njit(cache=True, nogil=True)
-def _error(kind, offset, column_size, x, z, gradient):
+@_compile
+def _error(kind, offset, column_size, price, x, flexibility, z, gradient):
     """Return the largest gradient entry relative to the terms it is a difference of (`Dual.scale`)."""
     n_linear = column_size.shape[0]
-    length, total = np.sqrt((x * x).sum()), np.abs(x).sum()
+    square, reach_square, total, highest = 0.0, 0.0, 0.0, price.max()
+    for i in range(x.shape[0]):
+        reach = ROUNDING * flexibility[i] * price[i]
+        square += x[i] * x[i]
+        reach_square += reach * reach
+        total += abs(x[i]) + reach
+    length = np.sqrt(square) + np.sqrt(reach_square)
     worst = 0.0
     for j in range(z.shape[0]):
         if j >= kind[1] and z[j] <= 0.0 and gradient[j] <= 0.0:
             continue
         size = (column_size[j] * length if j < n_linear else total) + abs(offset[j])
         if j < kind[0]:
-            size += abs(z[j])
+            size += abs(z[j]) + ROUNDING * highest / max(column_size[j], TINY)
         if gradient[j] != 0.0:
             worst = max(worst, abs(gradient[j]) / max(size, TINY))
     return worst
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
 def _curvature(row_data, kind, x, flexibility, packed, curvature):
     """Fill `M'WM + diag(I, 0)`, from the assets that are not stuck."""
     held, columns = row_data[0], row_data[1]
@@ -164,7 +188,7 @@ def _curvature(row_data, kind, x, flexibility, packed, curvature):
         curvature[j, j] += 1.0
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
 def _solve_positive(matrix, right, factor, solution):
     """Solve by Cholesky's method; return False when the matrix is not positive definite in floating point."""
     n = right.shape[0]
@@ -192,7 +216,7 @@ def _solve_positive(matrix, right, factor, solution):
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
 def _direction(kind, damping, looseness, z, gradient, curvature, factor, right, direction):
     """Fill the projected Newton direction; dependent constraints are damped until the system factorises."""
     n = z.shape[0]
@@ -219,31 +243,40 @@ def _direction(kind, damping, looseness, z, gradient, curvature, factor, right, 
     return longest
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
 def _slope_at(row_data, kind, offset, earned, z, direction, spread, length, work, x, flexibility):
     """Return the slope of the dual along the ray at `length`, and the size of its terms; fills the weights there."""
     trial_earned, trial_z = work
-    trial_earned[:] = earned - length * spread
-    trial_z[:] = z + length * direction
+    for j in range(z.shape[0]):
+        trial_z[j] = z[j] + length * direction[j]
+    for i in range(x.shape[0]):
+        trial_earned[i] = earned[i] - length * spread[i]
     _respond(row_data, kind, trial_earned, trial_z, x, flexibility)
-    constant = np.dot(direction, offset)
+    constant = 0.0
+    for j in range(z.shape[0]):
+        constant += direction[j] * offset[j]
     for j in range(kind[0]):
         constant += direction[j] * trial_z[j]
-    slope, size = -constant, abs(constant)
+    slope, size, total, traded = -constant, abs(constant), 0.0, 0.0
     for i in range(x.shape[0]):
         product = spread[i] * x[i]
         slope += product
         size += abs(product)
-    n_linear = row_data[1].shape[1]
-    if kind[2]:
-        slope += direction[n_linear] * np.abs(x).sum()
+        total += abs(x[i])
     if kind[3]:
-        slope += direction[-1] * np.abs(x - row_data[0]).sum()
+        held = row_data[0]
+        for i in range(x.shape[0]):
+            traded += abs(x[i] - held[i])
+        slope += direction[-1] * traded
+    if kind[2]:
+        slope += direction[row_data[1].shape[1]] * total
     return slope, size
 
 
-@numba.njit(cache=True, nogil=True)
-def _search(row_data, kind, offset, earned, z, direction, spread, slope, high, high_slope, longest, work, x, flexibility):
+@_compile
+def _search(
+    row_data, kind, offset, earned, z, direction, spread, slope, high, high_slope, longest, work, x, flexibility
+):
     """Return a step length where the slope has nearly vanished, and whether it never does. See `_Ray.search`."""
     low, low_slope = 0.0, slope
     growths = 0
@@ -252,9 +285,7 @@ def _search(row_data, kind, offset, earned, z, direction, spread, slope, high, h
             return high, True
         low, low_slope = high, high_slope
         high = min(16.0 * high, longest)
-        high_slope, _ = _slope_at(
-            row_data, kind, offset, earned, z, direction, spread, high, work, x, flexibility
-        )
+        high_slope, _ = _slope_at(row_data, kind, offset, earned, z, direction, spread, high, work, x, flexibility)
         growths += 1
     if high_slope >= -OVERSHOOT * slope:
         return high, False
@@ -263,9 +294,7 @@ def _search(row_data, kind, offset, earned, z, direction, spread, slope, high, h
         trial = high - (high - low) * high_slope / (high_slope - low_slope)
         if high > 64.0 * low and count % 2 == 1:
             trial = np.sqrt(max(low, high * 1e-6) * high)
-        trial_slope, _ = _slope_at(
-            row_data, kind, offset, earned, z, direction, spread, trial, work, x, flexibility
-        )
+        trial_slope, _ = _slope_at(row_data, kind, offset, earned, z, direction, spread, trial, work, x, flexibility)
         if abs(trial_slope) <= OVERSHOOT * slope or high - low <= 1e-15 * high:
             return trial, False
         if trial_slope >= 0.0:
@@ -281,7 +310,34 @@ def _search(row_data, kind, offset, earned, z, direction, spread, slope, high, h
     return low, False
 
 
-@numba.njit(cache=True, nogil=True)
+@_compile
+def _steepness(kind, direction, spread):
+    """Return how fast a step along `direction` moves what a unit of some weight earns."""
+    steepness = np.abs(spread).max()
+    if kind[2]:
+        steepness += abs(direction[-2 if kind[3] else -1])
+    if kind[3]:
+        steepness += abs(direction[-1])
+    return steepness
+
+
+@_compile
+def _shorten(row_data, kind, offset, earned, z, direction, spread, slope, high, work, x, flexibility):
+    """Return about the shortest step that halves the slope. See `_Ray.shorten`."""
+    low = 0.0
+    for _ in range(100):
+        if high <= 4.0 * low:
+            break
+        trial = np.sqrt(max(low, high * 1e-6) * high)
+        trial_slope, _ = _slope_at(row_data, kind, offset, earned, z, direction, spread, trial, work, x, flexibility)
+        if trial_slope > 0.5 * slope:
+            low = trial
+        else:
+            high = trial
+    return high
+
+
+@_compile
 def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounded, all_iterations):
     c, _, columns, offsets = data[0], data[1], data[2], data[3]
     n_rows, n_assets = c.shape
@@ -292,7 +348,8 @@ def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounde
     curvature, factor = np.empty((n_multipliers, n_multipliers)), np.zeros((n_multipliers, n_multipliers))
     packed = np.empty((n_assets, n_multipliers))
     work = (np.empty(n_assets), np.empty(n_multipliers))
-    trial_x, trial_flexibility = np.empty(n_assets), np.empty(n_assets)
+    earned, spread = np.empty(n_assets), np.empty(n_assets)
+    trial_x, trial_flexibility, price = np.empty(n_assets), np.empty(n_assets), np.empty(n_assets)
     for row in range(n_rows):
         row_data = (
             _row_of(data[1], row),
@@ -320,13 +377,51 @@ def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounde
                 column_size[j] += square
                 looseness[j] += square * first[i]
         column_size = np.sqrt(column_size)
-        earned = c[row] - np.dot(column, z[:n_linear])
+        for i in range(n_assets):
+            largest = 0.0
+            for m in range(row_data[2].shape[1]):
+                largest = max(largest, abs(row_data[3][i, m]), abs(row_data[4][i, m]))
+            price[i] = abs(c[row, i]) + largest
+        highest = price.max()
+        _times_columns(column, z, spread)
+        earned[:] = c[row] - spread
         _respond(row_data, kind, earned, z, x, flexibility)
+        for j in range(n_linear, n_multipliers):
+            # A norm limit far exceeded: raise its multiplier alone first, which needs no product with the columns.
+            if z[j] > 0.0:
+                continue
+            _gradient(row_data, kind, offset, x, z, gradient)
+            if gradient[j] > 0.0:
+                direction[:] = 0.0
+                direction[j] = 1.0
+                spread[:] = 0.0
+                length, slope = 0.01 * highest, gradient[j]
+                end_slope, _ = _slope_at(
+                    row_data, kind, offset, earned, z, direction, spread, length, work, trial_x, trial_flexibility
+                )
+                length, _ = _search(
+                    row_data,
+                    kind,
+                    offset,
+                    earned,
+                    z,
+                    direction,
+                    spread,
+                    slope,
+                    length,
+                    end_slope,
+                    np.inf,
+                    work,
+                    trial_x,
+                    trial_flexibility,
+                )
+                z[j] = min(length, highest)
+                _respond(row_data, kind, earned, z, x, flexibility)
         damping, best, stalled = SMALLEST_DAMPING, np.inf, 0
         for iteration in range(MAX_ITERATIONS + 1):
             all_iterations[row] = iteration
             _gradient(row_data, kind, offset, x, z, gradient)
-            error = _error(kind, offset, column_size, x, z, gradient)
+            error = _error(kind, offset, column_size, price, x, flexibility, z, gradient)
             stalled = 0 if error < 0.5 * best or error > 1e-10 else stalled + 1
             best = min(best, error)
             if error <= TOLERANCE or stalled >= 3 or all_unbounded[row] or iteration == MAX_ITERATIONS:
@@ -334,15 +429,17 @@ def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounde
             _curvature(row_data, kind, x, flexibility, packed, curvature)
             longest = _direction(kind, damping, looseness, z, gradient, curvature, factor, right, direction)
             slope = np.dot(gradient, direction)
-            spread = np.dot(column, direction[:n_linear])
+            _times_columns(column, direction, spread)
             length = min(1.0, longest)
             end_slope, size = _slope_at(
                 row_data, kind, offset, earned, z, direction, spread, length, work, trial_x, trial_flexibility
             )
+            tried = length
             rounding = 1e-15 * size
             too_far = end_slope < -OVERSHOOT * slope - rounding
             too_short = end_slope > 0.5 * slope and length < longest and slope > rounding
             if too_far or too_short:
+                tried = -1.0
                 length, all_unbounded[row] = _search(
                     row_data,
                     kind,
@@ -359,11 +456,41 @@ def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounde
                     trial_x,
                     trial_flexibility,
                 )
+            elif length * _steepness(kind, direction, spread) > LEAP * highest:
+                tried = -1.0
+                length = _shorten(
+                    row_data,
+                    kind,
+                    offset,
+                    earned,
+                    z,
+                    direction,
+                    spread,
+                    slope,
+                    length,
+                    work,
+                    trial_x,
+                    trial_flexibility,
+                )
+            # Where the step ends the response is known: of the last length tried, unless a search ended elsewhere.
+            known = length == tried
             damping = min(max(damping * (1e3 if length < 1e-2 else 1e-2), SMALLEST_DAMPING), 1.0)
             for j in range(n_multipliers):
                 z[j] += length * direction[j]
                 if j >= kind[1] and direction[j] < 0.0 and z[j] <= 1e-14 * abs(length * direction[j]):
                     z[j] = 0.0
-            earned = c[row] - np.dot(column, z[:n_linear])
-            _respond(row_data, kind, earned, z, x, flexibility)
-        all_error[row] = error
+                    known = False
+            if known:
+                earned[:] = work[0]
+                x[:] = trial_x
+                flexibility[:] = trial_flexibility
+            else:
+                _times_columns(column, z, spread)
+                earned[:] = c[row] - spread
+                _respond(row_data, kind, earned, z, x, flexibility)
+        # Once more from the multipliers alone, so that no rounding of the steps is left in the weights.
+        _times_columns(column, z, spread)
+        earned[:] = c[row] - spread
+        _respond(row_data, kind, earned, z, x, flexibility)
+        _gradient(row_data, kind, offset, x, z, gradient)
+        all_error[row] = _error(kind, offset, column_size, price, x, flexibility, z, gradient)

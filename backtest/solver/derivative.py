@@ -18,12 +18,15 @@ from torch import Tensor
 from backtest.errors import SolverError
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.dual import Dual
-from backtest.solver.optimise import Optimum
+from backtest.solver.optimum import Optimum
 
 __all__ = ["SolutionMap", "attach"]
 
 RIDGE = 1e-13
-"""Relative ridge on the constraint block, which is singular when all assets are stuck or constraints depend on each other."""
+"""Relative ridge on the constraint block: singular when all assets are stuck or constraints depend on each other."""
+
+SMALLEST_PIVOT = 1e-9
+"""Relative pivot below which a combination of assets counts as having no curvature at all."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +82,46 @@ class SolutionMap:
 
     def __call__(self, r: Tensor) -> Tensor:
         """Return `J r` (B, N) for `r` (B, N)."""
-        first = self._apply(r)
         if self.proximal is None:
-            return first
-        # x = S_rho(c + rho x): its derivative solves dx = J_rho (r + rho dx).
-        moved = first
-        for _ in range(20000):
-            update = self._apply(r + self.proximal * moved)
-            change = (update - moved).abs().amax()
-            moved = update
-            if bool(change <= 1e-13 * moved.abs().amax()):
-                return moved
-        raise SolverError(
-            "the positions are not a function of the forecast here: some combination of assets has no risk and no "
-            "cost that curves. Add Ridge or specific risk to have a derivative"
-        )
+            return self._apply(r)
+        # x = S(c + rho x), S with derivative J_rho: dx = J_rho (r + w) with w = rho dx.
+        first = self._apply(r)
+        pull = self.proximal_pull(first)
+        if pull is None:
+            raise SolverError(
+                "the positions are not a function of the forecast here: some combination of assets has no risk and no "
+                "cost that curves. Add Ridge or specific risk to have a derivative"
+            )
+        return first + self._apply(pull)
+
+    def proximal_pull(self, first: Tensor, *, damping: float = 0.0) -> Tensor | None:
+        """Return `w` (B, N) with `(1 / rho - J_rho) w = first` on the weak assets, where rho > 0, and 0 on the others.
+
+        The system is symmetric, and positive where positions are a function of the forecast; None where some row's
+        is not.
+
+        Args:
+            first: (B, N).
+            damping: share of 1 / rho added to the system; with some, there is always a solution.
+        """
+        assert self.proximal is not None
+        weak = self.proximal > 0
+        inverse = torch.where(weak, 1 / self.proximal.clamp(min=torch.finfo(first.dtype).tiny), 1.0)
+        system = torch.diag_embed(inverse * (1 + damping)) - self.dense() * (weak.unsqueeze(-1) & weak.unsqueeze(-2))
+        factor, info = torch.linalg.cholesky_ex(system)
+        pivots = torch.diagonal(factor, dim1=-2, dim2=-1).square() / inverse
+        if bool(info.any()) or bool((pivots < min(SMALLEST_PIVOT, damping or 1.0)).any()):
+            return None
+        return torch.cholesky_solve((first * weak).unsqueeze(-1), factor).squeeze(-1) * weak
+
+    def dense(self) -> Tensor:
+        """Return the derivative of one dual solve as a matrix (B, N, N): `J`, or `J_rho` with a proximal term."""
+        columns = torch.cat([self.columns.expand(len(self.signs), -1, -1), self.signs], dim=-1)
+        columns = columns * self.binding.unsqueeze(-2)
+        weighted = self.flexibility.unsqueeze(-1) * columns
+        moved = torch.cholesky_solve(weighted.mT, self.factor)
+        moved = moved + torch.cholesky_solve(weighted.mT - self.curvature @ moved, self.factor)
+        return torch.diag_embed(self.flexibility) - weighted @ (moved * self.binding.unsqueeze(-1))
 
     def _apply(self, r: Tensor) -> Tensor:
         weighted = self.flexibility * r

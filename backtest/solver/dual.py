@@ -18,7 +18,10 @@ from torch import Tensor
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.separable import Separable, pick_rows
 
-__all__ = ["Dual"]
+__all__ = ["ROUNDING", "Dual"]
+
+ROUNDING = 1e-2
+"""Share of an asset's unconstrained weight that its weight is exact to, in units of the solver's tolerance."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,7 @@ class Dual:
         (a, b), (e_matrix, e) = problem.equality, problem.inequality
         blocks = [block for block in (problem.loadings, a.mT, e_matrix.mT) if block.shape[-1]]
         size = max((block.shape[0] for block in blocks), default=1)
-        columns = (
-            torch.cat([block.expand(size, -1, -1) for block in blocks], dim=-1) if blocks else problem.loadings
-        )
+        columns = torch.cat([block.expand(size, -1, -1) for block in blocks], dim=-1) if blocks else problem.loadings
         norms = [limit for limit in (problem.leverage, problem.turnover) if limit is not None]
         offset = torch.cat(
             [
@@ -165,19 +166,33 @@ class Dual:
         if signs.shape[-1]:
             cross = torch.bmm(weighted, signs)
             norms = torch.bmm((signs * flexibility.unsqueeze(-1)).mT, signs)
-            linear = torch.cat(
-                [torch.cat([linear, cross], dim=-1), torch.cat([cross.mT, norms], dim=-1)], dim=-2
-            )
+            linear = torch.cat([torch.cat([linear, cross], dim=-1), torch.cat([cross.mT, norms], dim=-1)], dim=-2)
         diagonal = torch.diagonal(linear, dim1=-2, dim2=-1)
         diagonal[:, : self.n_factors] += 1
         return linear
 
-    def scale(self, x: Tensor, z: Tensor) -> Tensor:
-        """Return the size (B, R) that each gradient entry is measured against: that of the terms it is a difference of."""
-        size = self.columns.square().sum(-2).sqrt() * x.square().sum(-1, keepdim=True).sqrt()
-        norms = [x.abs().sum(-1, keepdim=True)] * (int(self.has_leverage) + int(self.has_turnover))
-        factors = torch.nn.functional.pad(z[:, : self.n_factors].abs(), (0, z.shape[-1] - self.n_factors))
+    def scale(self, x: Tensor, z: Tensor, flexibility: Tensor) -> Tensor:
+        """Return the size (B, R) that each gradient entry is measured against: that of the terms it is a difference of.
+
+        A weight of nearly 0 is itself a difference, of what it earns and what it costs: `ROUNDING` times that counts.
+        """
+        price = self.price()
+        reach = ROUNDING * flexibility * price
+        length = x.square().sum(-1, keepdim=True).sqrt() + reach.square().sum(-1, keepdim=True).sqrt()
+        column_size = self.columns.square().sum(-2).sqrt()
+        size = column_size * length
+        total = (x.abs() + reach).sum(-1, keepdim=True)
+        norms = [total] * (int(self.has_leverage) + int(self.has_turnover))
+        # A factor's multiplier matters by what it adds to the prices of weights.
+        column_size = column_size[:, : self.n_factors].clamp(min=torch.finfo(x.dtype).tiny)
+        factors = z[:, : self.n_factors].abs() + ROUNDING * price.amax(-1, keepdim=True) / column_size
+        factors = torch.nn.functional.pad(factors, (0, z.shape[-1] - self.n_factors))
         return torch.cat([size.expand(len(x), -1), *norms], dim=-1) + factors + self.offset.abs()
+
+    def price(self) -> Tensor:
+        """Return the size (B, N) of what a unit of each asset's weight earns or costs."""
+        slopes = [side.abs() for point in self.separable.breaks for side in (point.below, point.above)]
+        return self.c.abs() + torch.stack(torch.broadcast_tensors(*slopes)).amax(0)
 
     def looseness(self) -> Tensor:
         """Return `M' D^-1 M` on its diagonal (B | 1, R): the curvature of each multiplier were no asset stuck."""

@@ -25,6 +25,10 @@ TOLERANCE = 1e-13
 OVERSHOOT = 0.1
 """A full step is taken when the slope at its end is above minus this times the slope at its start."""
 
+LEAP = 100.0
+"""A step that moves what some weight earns by more than this times the largest price of the row is tried shorter: the
+dual can be flat far out, where its multipliers lose all digits."""
+
 SMALLEST_DAMPING = 1e-12
 MAX_ITERATIONS = 100
 
@@ -92,7 +96,20 @@ def maximise_dual(dual: Dual, start: Tensor | None = None, *, max_iterations: in
             index = index[keep]
             ascent = ascent.rows(torch.nonzero(keep).squeeze(-1))
         ascent.step()
-    return result
+    return _fresh(dual, result)
+
+
+def _fresh(dual: Dual, point: DualPoint) -> DualPoint:
+    """Recompute weights and error from the multipliers, so that no rounding of the steps is left in them."""
+    x, flexibility = dual.respond(dual.earned(point.z), point.z)
+    gradient = dual.gradient(x, point.z)
+    free = dual.n_free
+    signed = gradient[:, free:]
+    signed[(point.z[:, free:] <= 0) & (signed <= 0)] = 0
+    relative = gradient.abs() / dual.scale(x, point.z, flexibility).clamp(min=torch.finfo(x.dtype).tiny)
+    error = torch.where(gradient == 0, 0.0, relative)
+    worst = error.amax(-1) if error.shape[-1] else x.new_zeros(len(x))
+    return DualPoint(point.z, x, flexibility, worst, point.unbounded, point.iterations)
 
 
 class _Ascent:
@@ -117,7 +134,7 @@ class _Ascent:
     def error(self) -> Tensor:
         """Return the largest relative gradient entry (B,); a multiplier at 0 that wants to fall has none."""
         wanted = torch.where(self._fixed(), 0.0, self.gradient.abs())
-        scale = self.dual.scale(self.x, self.z)
+        scale = self.dual.scale(self.x, self.z, self.flexibility)
         error = torch.where(wanted > 0, wanted / scale.clamp(min=torch.finfo(scale.dtype).tiny), 0.0).amax(-1)
         # Rounding can keep a row just above the tolerance: three steps without progress from a tiny error end it.
         progress = error < 0.5 * self.best
@@ -153,6 +170,12 @@ class _Ascent:
             length = length.clone()
             length[rows] = found
             self.unbounded[rows] = endless
+        leap = ~search & ((length * ray.steepness()).squeeze(-1) > LEAP * self.dual.price().amax(-1))
+        if bool(leap.any()):
+            rows = torch.nonzero(leap).squeeze(-1)
+            length = length.clone()
+            length[rows] = ray.rows(rows).shorten(slope[rows], length[rows])
+        if bool((search | leap).any()):
             x, flexibility, _ = ray.at(length)
         self.damping = torch.where(length < 1e-2, self.damping * 1e3, self.damping * 1e-2).clamp(SMALLEST_DAMPING, 1.0)
         self.z = self.z + length * direction
@@ -191,9 +214,9 @@ class _Ray:
         self.spread = dual.spread(direction)
         factors = direction[:, : dual.n_factors]
         self._square = factors.square().sum(-1, keepdim=True)
-        self._constant = (factors * z[:, : dual.n_factors]).sum(-1, keepdim=True) + (
-            direction * dual.offset
-        ).sum(-1, keepdim=True)
+        self._constant = (factors * z[:, : dual.n_factors]).sum(-1, keepdim=True) + (direction * dual.offset).sum(
+            -1, keepdim=True
+        )
         self.size = self._constant.abs()
 
     def rows(self, index: Tensor) -> _Ray:
@@ -211,6 +234,24 @@ class _Ray:
         if self.dual.has_turnover:
             slope = slope + self.direction[:, -1:] * (x - self.dual.held).abs().sum(-1, keepdim=True)
         return x, flexibility, slope
+
+    def steepness(self) -> Tensor:
+        """Return how fast a step moves what a unit of some weight earns (B, 1)."""
+        return self.spread.abs().amax(-1, keepdim=True) + self.direction[:, self.dual.n_linear :].abs().sum(
+            -1, keepdim=True
+        )
+
+    def shorten(self, slope: Tensor, length: Tensor) -> Tensor:
+        """Return about the shortest step lengths (B, 1) that halve the slope, given ones that do."""
+        low, high = torch.zeros_like(length), length
+        for _ in range(100):
+            open_ = high > 4 * low
+            if not bool(open_.any()):
+                break
+            trial = torch.sqrt(torch.maximum(low, high * 1e-6) * high)
+            short = self.at(trial)[2] > 0.5 * slope
+            low, high = torch.where(open_ & short, trial, low), torch.where(open_ & ~short, trial, high)
+        return high
 
     def search(self, slope: Tensor, length: Tensor, longest: Tensor) -> tuple[Tensor, Tensor]:
         """Return step lengths (B, 1) where the slope has nearly vanished, and rows where it never does (B,).
@@ -244,7 +285,10 @@ class _Ray:
             high_slope = torch.where(open_ & rising & (side > 0), high_slope / 2, high_slope)
             low_slope = torch.where(open_ & ~rising & (side < 0), low_slope / 2, low_slope)
             side = torch.where(rising, 1.0, -1.0)
-            low, low_slope = torch.where(open_ & rising, trial, low), torch.where(open_ & rising, trial_slope, low_slope)
+            low, low_slope = (
+                torch.where(open_ & rising, trial, low),
+                torch.where(open_ & rising, trial_slope, low_slope),
+            )
             high = torch.where(open_ & ~rising, trial, high)
             high_slope = torch.where(open_ & ~rising, trial_slope, high_slope)
             good = (trial_slope.abs() <= OVERSHOOT * slope) | (high - low <= 1e-15 * high)

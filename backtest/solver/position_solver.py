@@ -14,7 +14,7 @@ from backtest.errors import InfeasibleError, SettingsError, SolverError, Unbound
 from backtest.market import MarketPanel, MarketSnapshot
 from backtest.solver.canonical import CanonicalProblem, assemble
 from backtest.solver.derivative import SolutionMap, attach
-from backtest.solver.feasibility import clashing_constraints
+from backtest.solver.feasibility import clashing_constraints, endless_direction
 from backtest.solver.inputs import Batch, read_batch
 from backtest.solver.optimise import optimise
 from backtest.solver.solution import Solution, Status, status_of
@@ -89,17 +89,17 @@ class PositionSolver:
             InfeasibleError, UnboundedError, SolverError: when a row fails and `on_failure` is "raise".
         """
         with torch.no_grad():
-            batch = read_batch(p, held, market, tradable)
-            batch, bad_input = _without_bad_rows(batch)
+            given = read_batch(p, held, market, tradable)
+            batch, bad_input = _without_bad_rows(given)
             problem = self.problem(batch.p, batch.held, market=batch.market, tradable=batch.tradable)
             optimum = optimise(problem, start)
-            statuses = status_of(optimum, bad_input)
+            statuses = status_of(problem, optimum, bad_input)
             q = optimum.point.x
             failed = statuses > Status.INACCURATE
             if bool(failed.any()):
                 if on_failure == "raise":
-                    self._raise(problem, statuses)
-                q = torch.where(failed.unsqueeze(-1), batch.held if on_failure == "hold" else torch.nan, q)
+                    self._raise(given, problem, statuses)
+                q = torch.where(failed.unsqueeze(-1), given.held if on_failure == "hold" else torch.nan, q)
             return Solution(batch.like_input(q), statuses, optimum.point.iterations, problem, optimum)
 
     def __call__(
@@ -117,7 +117,8 @@ class PositionSolver:
         limit (exactly on its edge too), and in rows that failed.
         """
         solution = self.solve(p, held, market=market, tradable=tradable, on_failure=on_failure)
-        batch, _ = _without_bad_rows(read_batch(p, held, market, tradable))
+        given = read_batch(p, held, market, tradable)
+        batch, _ = _without_bad_rows(given)
         problem = self.problem(batch.p, batch.held, market=batch.market, tradable=batch.tradable)
         failed = (solution.statuses > Status.INACCURATE).unsqueeze(-1)
         if _only_forecast_moves(problem):
@@ -125,7 +126,7 @@ class PositionSolver:
         else:
             q = attach(problem, solution.optimum, solution.solution_map)
         if bool(failed.any()):
-            q = torch.where(failed, batch.held.detach() if on_failure == "hold" else torch.nan, q)
+            q = torch.where(failed, given.held.detach() if on_failure == "hold" else torch.nan, q)
         as_tensor = p if isinstance(p, Tensor) else None
         q = q if q.shape[0] > 1 or getattr(p, "ndim", 1) == 2 else q[0]
         return q if as_tensor is None else q.to(as_tensor.dtype)
@@ -146,17 +147,38 @@ class PositionSolver:
             smoothing=self.smoothing,
         )
 
-    def _raise(self, problem: CanonicalProblem, statuses: Tensor) -> None:
+    def _raise(self, given: Batch, problem: CanonicalProblem, statuses: Tensor) -> None:
         failed = torch.nonzero(statuses > Status.INACCURATE).squeeze(-1)
         row = int(failed[0])
         status = Status(int(statuses[row]))
         message = f"row {row} of {len(statuses)}: {status.text}"
         if len(failed) > 1:
             message += f" ({len(failed)} rows failed)"
+        if status is Status.BAD_INPUT:
+            raise SolverError(f"{message}. {_first_bad(given, row)}")
+        one = problem.rows(failed[:1])
         if status is Status.INFEASIBLE:
-            clash = clashing_constraints(problem.rows(failed[:1]), self.constraints)
-            raise InfeasibleError(f"{message}. Clashing: {', '.join(clash)}")
-        raise (UnboundedError if status is Status.UNBOUNDED else SolverError)(message)
+            raise InfeasibleError(f"{message}. Clashing: {', '.join(clashing_constraints(one))}")
+        if status is Status.UNBOUNDED:
+            assets = [repr(_label(given, int(asset))) for asset in endless_direction(one)]
+            raise UnboundedError(f"{message}. Assets: {', '.join(assets[:5])}{', ...' if len(assets) > 5 else ''}")
+        raise SolverError(message)
+
+
+def _label(given: Batch, asset: int) -> Any:
+    return asset if given.market is None or given.market.assets is None else given.market.assets[asset]
+
+
+def _first_bad(given: Batch, row: int) -> str:
+    """Return the first input of a row that is not finite: its asset, and its value."""
+    usable = torch.isfinite(given.p[row])
+    if given.tradable is not None:
+        usable = usable | ~given.tradable[row]
+    name, values, usable = (
+        ("p", given.p, usable) if not bool(usable.all()) else ("held", given.held, torch.isfinite(given.held[row]))
+    )
+    asset = int(torch.nonzero(~usable)[0])
+    return f"Asset {_label(given, asset)!r}: {name} is {float(values[row, asset])}"
 
 
 class _ForecastToPosition(torch.autograd.Function):
@@ -175,7 +197,9 @@ class _ForecastToPosition(torch.autograd.Function):
 def _only_forecast_moves(problem: CanonicalProblem) -> bool:
     tensors = [problem.held, problem.loadings, problem.diagonal, problem.lower, problem.upper]
     tensors += [*problem.equality, *problem.inequality]
-    tensors += [part for ramp in problem.ramps for part in (ramp.start, ramp.left, ramp.right, ramp.end) if part is not None]
+    tensors += [
+        part for ramp in problem.ramps for part in (ramp.start, ramp.left, ramp.right, ramp.end) if part is not None
+    ]
     tensors += [limit for limit in (problem.leverage, problem.turnover) if limit is not None]
     return not any(tensor.requires_grad for tensor in tensors)
 

@@ -2,7 +2,7 @@
 
 At an optimum some multipliers satisfy (Karush, Kuhn, Tucker)
 
-    c - d x - G G'x - A'y - E'mu  in  sum_i phi_i'(x_i) + lambda_L d|x| + lambda_U d|x - held| + normal cone of the limits
+    c - d x - G G'x - A'y - E'mu  in  phi'(x) + lambda_L d|x| + lambda_U d|x - held| + normal cone of the limits
     A x = b,  E x <= e,  |x|_1 <= L,  |x - held|_1 <= U,  lower <= x <= upper
     mu, lambda >= 0, and 0 where their constraint is slack.
 """
@@ -22,7 +22,7 @@ __all__ = ["Multipliers", "constraint_violation", "optimality_residual"]
 
 @dataclass(frozen=True)
 class Multipliers:
-    """Multipliers of one batch: `y` (B, m), `mu` (B, q), `leverage` (B, 1), `turnover` (B, 1); 0 where there is none."""
+    """Multipliers of a batch: `y` (B, m), `mu` (B, q), `leverage` (B, 1), `turnover` (B, 1); 0 where there is none."""
 
     equality: Tensor
     inequality: Tensor
@@ -75,7 +75,11 @@ def optimality_residual(problem: CanonicalProblem, x: Tensor, multipliers: Multi
     shadow = shadow + (e_matrix.mT @ multipliers.inequality.unsqueeze(-1)).squeeze(-1)
     left_over = problem.c - risk - shadow
 
-    size = x.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    curvature = (problem.diagonal + problem.loadings.square().sum(-1)).amax(-1, keepdim=True)
+    # Where all weights are 0 the size of a weight is the least that a marginal return or cost could buy.
+    rates = [ramp.left.abs() + ramp.right.abs() for ramp in problem.ramps]
+    least = _ratio(sum(rates, problem.c.abs()).amax(-1, keepdim=True), curvature)
+    size = torch.maximum(x.abs().amax(-1, keepdim=True), least).clamp(min=torch.finfo(x.dtype).tiny)
     slack = 1e-9 * torch.maximum(size, problem.held.abs().amax(-1, keepdim=True))
     zero = torch.zeros_like(x)
     norm_ramps = [

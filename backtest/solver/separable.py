@@ -74,43 +74,42 @@ class Separable:
             trades.append(nothing + float(trade))
 
         total_left = nothing
+        zero_is_in, held_is_in = not has_leverage, not has_turnover
         for ramp in ramps:
             total_left = total_left + ramp.left
             climb = ramp.right - ramp.left
             if ramp.end is None:
-                add(ramp.start, climb, nothing)
+                # The jumps of the norm limits share the place of a kink that is there already.
+                at_held = not held_is_in and ramp.start is held
+                at_zero = not zero_is_in and not at_held and not bool(ramp.start.any())
+                zero_is_in, held_is_in = zero_is_in or at_zero, held_is_in or at_held
+                add(ramp.start, climb, nothing, zero=at_zero, trade=at_held)
             else:
                 bend = climb / (ramp.end - ramp.start)
                 add(ramp.start, nothing, bend)
                 add(ramp.end, nothing, -bend)
-        if has_leverage or not places:
-            add(nothing, nothing, nothing, zero=True)
-        if has_turnover:
+        if not zero_is_in or not places:
+            add(nothing, nothing, nothing, zero=has_leverage)
+        if not held_is_in:
             add(held, nothing, nothing, trade=True)
-
-        place, jump, bend, zero, trade = (
-            torch.stack(torch.broadcast_tensors(*parts)) for parts in (places, jumps, bends, zeros, trades)
-        )
-        if len(places) > 1:
-            place, order = _sort_few(place)
-            shape = torch.broadcast_shapes(order.shape, jump.shape, bend.shape, zero.shape)
-            order = order.expand(shape)
-            jump, bend, zero, trade = (part.expand(shape).gather(0, order) for part in (jump, bend, zero, trade))
+        places, jumps, bends, zeros, trades = _sorted_by_place(places, jumps, bends, zeros, trades)
 
         breaks = []
-        slope = diagonal
-        below = diagonal * place[0] + total_left
+        slope, bent = diagonal, nothing
+        below = diagonal * places[0] + total_left
         sign, trade_sign = nothing - 1.0, nothing - 1.0
         for number in range(len(places)):
             if number:
-                below = below + slope * (place[number] - place[number - 1])
-            above = below + jump[number]
-            slope = slope + bend[number]
-            sign_above = sign + 2 * zero[number]
-            trade_above = trade_sign + 2 * trade[number]
+                below = below + slope * (places[number] - places[number - 1])
+            above = below + jumps[number]
+            # Bends are added up apart from the diagonal, which a narrow ramp would otherwise round away.
+            bent = bent + bends[number]
+            slope = diagonal + bent
+            sign_above = sign + 2 * zeros[number]
+            trade_above = trade_sign + 2 * trades[number]
             breaks.append(
                 _Break(
-                    place[number],
+                    places[number],
                     below,
                     above,
                     1 / slope,
@@ -151,7 +150,8 @@ class Separable:
                 flexibility = self.first_flexibility
             reached = c >= below
             past = torch.relu(c - above)  # its derivative at 0 is 0: the stuck side
-            free = (past > 0) | (above <= below)
+            # A place without a jump leaves an asset free, unless a jump at the same place has it stuck already.
+            free = (past > 0) | ((above <= below) & (flexibility > 0))
             x = torch.where(reached, point.place + past * point.flexibility, x)
             flexibility = torch.where(reached, point.flexibility * free, flexibility)
         assert x is not None
@@ -178,9 +178,17 @@ def pick_rows(tensor: Tensor, index: Tensor) -> Tensor:
     return tensor if tensor.shape[0] == 1 else tensor[index]
 
 
-def _sort_few(place: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort along the first axis; for two entries, which is the common case, without a sort."""
-    if len(place) == 2:
-        swap = (place[0] > place[1]).long()
-        return torch.stack([torch.minimum(*place), torch.maximum(*place)]), torch.stack([swap, 1 - swap])
-    return torch.sort(place, dim=0, stable=True)
+def _sorted_by_place(places: list[Tensor], *others: list[Tensor]) -> list[list[Tensor]]:
+    """Return all lists with their entries, asset by asset, in the order of `places`; equal places keep theirs."""
+    if len(places) == 1:
+        return [places, *others]
+    if len(places) == 2:
+        swap = places[0] > places[1]
+        return [
+            [torch.where(swap, second, first), torch.where(swap, first, second)] for first, second in (places, *others)
+        ]
+    place, order = torch.sort(torch.stack(torch.broadcast_tensors(*places)), dim=0, stable=True)
+    stacked = [torch.stack(torch.broadcast_tensors(*part)) for part in others]
+    shape = torch.broadcast_shapes(order.shape, *(part.shape for part in stacked))
+    order = order.expand(shape)
+    return [list(place), *(list(part.expand(shape).gather(0, order)) for part in stacked)]

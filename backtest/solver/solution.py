@@ -13,7 +13,8 @@ from torch import Tensor
 
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.derivative import SolutionMap
-from backtest.solver.optimise import Optimum
+from backtest.solver.feasibility import endless_direction, is_feasible
+from backtest.solver.optimum import Optimum
 from backtest.solver.residuals import Multipliers, optimality_residual
 
 __all__ = ["Solution", "Status", "status_of"]
@@ -91,16 +92,24 @@ class Solution:
         return solution_map.silenced(failed) if bool(failed.any()) else solution_map
 
 
-def status_of(optimum: Optimum, bad_input: Tensor) -> Tensor:
-    """Return the `Status` of each row (B,) from where the solver ended."""
+def status_of(problem: CanonicalProblem, optimum: Optimum, bad_input: Tensor) -> Tensor:
+    """Return the `Status` of each row (B,) from where the solver ended.
+
+    That the method did not converge is only a sign that constraints contradict each other, or that nothing bounds the
+    positions; whether it is so is asked of linear programs.
+    """
     point = optimum.point
     error = torch.maximum(point.error, optimum.moving)
     error = torch.where(torch.isfinite(point.x).all(-1), error, torch.inf)
     status = torch.full_like(bad_input, int(Status.FAILED), dtype=torch.int8)
     status[error <= INACCURATE] = int(Status.INACCURATE)
     status[error <= SOLVED] = int(Status.SOLVED)
-    unsolved = error > SOLVED
-    status[unsolved & point.unbounded] = int(Status.INFEASIBLE)
-    status[optimum.unbounded] = int(Status.UNBOUNDED)
+    doubtful = (status != Status.SOLVED) | (problem.lower > problem.upper).any(-1)
+    for row in torch.nonzero(doubtful & ~bad_input).flatten().tolist():
+        one = problem.rows(torch.tensor([row], device=status.device))
+        if not is_feasible(one):
+            status[row] = int(Status.INFEASIBLE)
+        elif len(endless_direction(one)):
+            status[row] = int(Status.UNBOUNDED)
     status[bad_input] = int(Status.BAD_INPUT)
     return status

@@ -167,9 +167,7 @@ def test_costs_that_do_not_add_up_are_an_error(make_comparison, make_result, gro
 
 
 def test_objectives_on_different_dates_or_seeds_are_refused(make_comparison, make_result, gross):
-    with pytest.raises(
-        SettingsError, match="not simulated on the same dates: 4 differ, the first 2002-12-06"
-    ):
+    with pytest.raises(SettingsError, match="not simulated on the same dates: 4 differ, the first 2002-12-06"):
         make_comparison({"a": gross["squared"], "b": gross["aligned"][:, :100]})
     with pytest.raises(SettingsError, match="b has 1 seeds and a 2"):
         make_comparison({"a": gross["squared"], "b": gross["aligned"][:1]})

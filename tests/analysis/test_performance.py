@@ -46,9 +46,7 @@ def test_drawdown_keeps_the_shape_and_labels_of_its_input():
 
     result = drawdown(frame)
 
-    pd.testing.assert_frame_equal(
-        result, pd.DataFrame({"x": [-0.1, -0.1, -0.055], "y": [0.0, -0.5, 0.0]}, index=dates)
-    )
+    pd.testing.assert_frame_equal(result, pd.DataFrame({"x": [-0.1, -0.1, -0.055], "y": [0.0, -0.5, 0.0]}, index=dates))
     pd.testing.assert_series_equal(drawdown(frame["x"]), result["x"])
 
 
@@ -62,9 +60,7 @@ def test_growth_of_26_equal_weeks():
 
 def test_large_returns_are_never_taken_for_prices():
     """CASES 26."""
-    assert sharpe_ratio(np.array([0.2, 1.3, 0.4, 0.1]), periods_per_year=252) == pytest.approx(
-        14.491, abs=5e-4
-    )
+    assert sharpe_ratio(np.array([0.2, 1.3, 0.4, 0.1]), periods_per_year=252) == pytest.approx(14.491, abs=5e-4)
 
 
 def test_downside_deviation_averages_over_all_periods():
@@ -117,9 +113,7 @@ def test_a_batch_equals_a_loop_over_its_rows():
     for measure in (annual_return, mean_annual_return, annual_volatility, sharpe_ratio, sortino_ratio):
         loop = [measure(row, periods_per_year=12) for row in batch]
         np.testing.assert_allclose(measure(batch, periods_per_year=12), loop, rtol=1e-14)
-        pd.testing.assert_series_equal(
-            measure(frame, periods_per_year=12), pd.Series(loop, index=list("abc"))
-        )
+        pd.testing.assert_series_equal(measure(frame, periods_per_year=12), pd.Series(loop, index=list("abc")))
 
 
 @pytest.mark.parametrize("later", [0.5, -3.0, np.nan])
@@ -175,10 +169,7 @@ def test_information_coefficient_is_the_mean_of_spearman_correlations():
     result = information_coefficient(p, y)
 
     daily = np.array(
-        [
-            spearmanr(*(x[t][np.isfinite(p[t]) & np.isfinite(y[t])] for x in (p, y))).statistic
-            for t in range(40)
-        ]
+        [spearmanr(*(x[t][np.isfinite(p[t]) & np.isfinite(y[t])] for x in (p, y))).statistic for t in range(40)]
     )
     assert result.mean == pytest.approx(daily.mean(), abs=1e-13)
     assert result.t_statistic == pytest.approx(daily.mean() / daily.std(ddof=1) * np.sqrt(40), rel=1e-11)

@@ -77,7 +77,7 @@ def test_costs_are_not_negative_and_convex(name):
     assert bool((middle <= ends + 1e-15).all())
 
 
-@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("name", [name for name in COSTS if name not in ("scaled", "sum")])
 def test_another_order_of_assets_gives_the_same_values_in_that_order(name):
     def reorder(cost):
         changed = {
@@ -88,8 +88,6 @@ def test_another_order_of_assets_gives_the_same_values_in_that_order(name):
         }  # fmt: skip
         return type(cost)(**changed)
 
-    if name in ("scaled", "sum"):
-        pytest.skip("made of the others")
     order = RNG.permutation(N)
     market = MarketSnapshot(
         assets=ASSETS[order], rows=MARKET.rows, features=MARKET.features[:, order],
@@ -201,26 +199,69 @@ REFUSED = [
     (CostError, r"FactorRisk takes either a model", lambda: FactorRisk(loadings=LOADINGS)),
     (CostError, r"n_factors must be at least 0, got -1", lambda: FactorRisk(n_factors=-1)),
     (CostError, r"Exposure takes either loadings= or features=", lambda: Exposure()),
-    (CostError, r"factor_covariance has shape \(3, 3\) for 2 factors", lambda: FactorRisk(
-        loadings=LOADINGS, specific_variance=1.0, factor_covariance=np.eye(3)).value(Q, HELD, None)),
-    (CostError, r"factor_covariance is not symmetric", lambda: FactorRisk(
-        loadings=LOADINGS, specific_variance=1.0, factor_covariance=np.array([[1.0, 0.5], [0.0, 1.0]])).value(Q, HELD, None)),
-    (CostError, r"not positive semidefinite: eigenvalue -1", lambda: FactorRisk(
-        loadings=LOADINGS, specific_variance=1.0, factor_covariance=np.diag([1.0, -1.0])).value(Q, HELD, None)),
-    (CostError, r"unknown features \['beta'\]; the panel has \['size', 'value'\]", lambda: Exposure(
-        features=["beta"]).value(Q, HELD, MARKET)),
-    (CostError, r"Exposure to features \['size'\] needs market=", lambda: Exposure(features=["size"]).value(Q, HELD, None)),
+    (
+        CostError,
+        r"factor_covariance has shape \(3, 3\) for 2 factors",
+        lambda: FactorRisk(loadings=LOADINGS, specific_variance=1.0, factor_covariance=np.eye(3)).value(Q, HELD, None),
+    ),
+    (
+        CostError,
+        r"factor_covariance is not symmetric",
+        lambda: FactorRisk(
+            loadings=LOADINGS, specific_variance=1.0, factor_covariance=np.array([[1.0, 0.5], [0.0, 1.0]])
+        ).value(Q, HELD, None),
+    ),
+    (
+        CostError,
+        r"not positive semidefinite: eigenvalue -1",
+        lambda: FactorRisk(loadings=LOADINGS, specific_variance=1.0, factor_covariance=np.diag([1.0, -1.0])).value(
+            Q, HELD, None
+        ),
+    ),
+    (
+        CostError,
+        r"unknown features \['beta'\]; the panel has \['size', 'value'\]",
+        lambda: Exposure(features=["beta"]).value(Q, HELD, MARKET),
+    ),
+    (
+        CostError,
+        r"Exposure to features \['size'\] needs market=",
+        lambda: Exposure(features=["size"]).value(Q, HELD, None),
+    ),
     (CostError, r"BorrowFee is a rate a year .* pass periods_per_year=", lambda: BorrowFee(0.1).value(Q, HELD, None)),
-    (CostError, r"L1 weight has shape \(1, 3\), which does not fit 3 rows of 5 assets", lambda: L1(
-        np.ones(3)).value(Q, HELD, None)),
-    (CostError, r"Exposure loadings has shape \(1, 4, 2\)", lambda: Exposure(loadings=LOADINGS[:4]).value(Q, HELD, None)),
-    (CostError, r"not estimated yet: call solver.estimate\(panel\) first", lambda: FactorRisk(n_factors=2).value(Q, HELD, MARKET)),
-    (LabelError, r"missing \['E'\], unknown \['F'\]", lambda: TradingCost(
-        pd.Series(1e-4, index=list("ABCDF"))).value(Q, HELD, MARKET)),
-    (LabelError, r"repeated \['A'\]", lambda: TradingCost(pd.Series(1e-4, index=list("AABCDE"))).value(Q, HELD, MARKET)),
-    (LabelError, r"FactorRisk loadings: .* missing \['A'\]", lambda: FactorRisk(
-        loadings=pd.DataFrame(LOADINGS[1:], index=ASSETS[1:]), specific_variance=1.0).value(Q, HELD, MARKET)),
-]  # fmt: skip
+    (
+        CostError,
+        r"L1 weight has shape \(1, 3\), which does not fit 3 rows of 5 assets",
+        lambda: L1(np.ones(3)).value(Q, HELD, None),
+    ),
+    (
+        CostError,
+        r"Exposure loadings has shape \(1, 4, 2\)",
+        lambda: Exposure(loadings=LOADINGS[:4]).value(Q, HELD, None),
+    ),
+    (
+        CostError,
+        r"not estimated yet: call solver.estimate\(panel\) first",
+        lambda: FactorRisk(n_factors=2).value(Q, HELD, MARKET),
+    ),
+    (
+        LabelError,
+        r"missing \['E'\], unknown \['F'\]",
+        lambda: TradingCost(pd.Series(1e-4, index=list("ABCDF"))).value(Q, HELD, MARKET),
+    ),
+    (
+        LabelError,
+        r"repeated \['A'\]",
+        lambda: TradingCost(pd.Series(1e-4, index=list("AABCDE"))).value(Q, HELD, MARKET),
+    ),
+    (
+        LabelError,
+        r"FactorRisk loadings: .* missing \['A'\]",
+        lambda: FactorRisk(loadings=pd.DataFrame(LOADINGS[1:], index=ASSETS[1:]), specific_variance=1.0).value(
+            Q, HELD, MARKET
+        ),
+    ),
+]
 
 
 @pytest.mark.parametrize(("kind", "message", "call"), REFUSED, ids=[message for _, message, _ in REFUSED])

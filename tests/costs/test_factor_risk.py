@@ -68,7 +68,7 @@ def test_positions_up_to_a_row_do_not_move_when_the_future_does():
 def test_the_estimate_is_near_the_covariance_it_was_drawn_from():
     long = RNG.normal(size=(4000, 2)) @ TRUE_LOADINGS.T + RNG.normal(size=(4000, N)) * 0.01
     panel = panel_of(long)
-    risk = FactorRisk(n_factors=2, lookback=4000, refit_every=50).estimate(panel)
+    risk = FactorRisk(n_factors=2, lookback=4000, refit_every=1999).estimate(panel)
     problem = PositionSolver(risk).problem(
         torch.zeros(1, N, dtype=torch.float64), torch.zeros(1, N, dtype=torch.float64), market=panel.at([3999])
     )
@@ -104,7 +104,7 @@ def test_a_row_before_the_first_estimate_is_refused_with_the_first_that_has_one(
     solver = PositionSolver(RISK).estimate(panel)
 
     assert solver.costs.first_row == 60
-    with pytest.raises(CostError, match="FactorRisk has no estimate at row 59: its first is at row 60. Start later"):
+    with pytest.raises(CostError, match=r"FactorRisk has no estimate at row 59: its first is at row 60. Start later"):
         solver.solve(np.zeros(N), market=panel.at([59]))
     with pytest.raises(CostError, match=r"differs from row to row: pass market=panel.at\(rows\)"):
         solver.solve(np.zeros(N))

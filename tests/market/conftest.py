@@ -46,7 +46,5 @@ def panel(prices: pd.DataFrame) -> MarketPanel:
     """The prices above with volume, a cash rate and two features."""
     rng = np.random.default_rng(8)
     volume = pd.DataFrame(np.exp(rng.normal(15, 1, prices.shape)), index=prices.index, columns=prices.columns)
-    made = MarketPanel.from_prices(
-        prices, dollar_volume=volume, cash_rate=1e-4, periods_per_year=252, name="test"
-    )
+    made = MarketPanel.from_prices(prices, dollar_volume=volume, cash_rate=1e-4, periods_per_year=252, name="test")
     return made.with_features(rng.normal(size=(600, 6, 2)), ["x1", "x2"])

@@ -107,9 +107,7 @@ def test_one_name_and_a_total_loss_and_constant_prices_are_no_special_cases() ->
     )
     lost = np.full((400, 2), 0.0)
     lost[300, 0] = -1.0
-    ruined = price_features(
-        MarketPanel.from_returns(pd.DataFrame(lost, dates, ["A", "B"]), periods_per_year=252)
-    )
+    ruined = price_features(MarketPanel.from_returns(pd.DataFrame(lost, dates, ["A", "B"]), periods_per_year=252))
 
     assert set(np.unique(alone.features[np.isfinite(alone.features)])) == {0.0}
     assert ruined.features[300, :, 0].tolist() == [1.0, -1.0]

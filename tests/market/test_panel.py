@@ -114,9 +114,7 @@ def test_object_columns_of_numbers_give_the_same_panel(prices: pd.DataFrame) -> 
     plain = MarketPanel.from_prices(prices, periods_per_year=252)
 
     for dtype in (object, "Float64"):
-        assert (
-            MarketPanel.from_prices(prices.astype(dtype), periods_per_year=252).data_hash == plain.data_hash
-        )
+        assert MarketPanel.from_prices(prices.astype(dtype), periods_per_year=252).data_hash == plain.data_hash
 
 
 @pytest.mark.parametrize("cell", ["12.5", True, 1j, [1.0]])
@@ -205,9 +203,7 @@ def test_inputs_align_by_label_in_any_column_order(prices: pd.DataFrame) -> None
     with pytest.raises(LabelError, match="missing dates 2015-01-01"):
         MarketPanel.from_prices(prices, dollar_volume=volume.iloc[1:], periods_per_year=252)
     with pytest.raises(LabelError, match="missing dates"):
-        MarketPanel.from_prices(
-            prices, cash_rate=pd.Series(0.0, index=prices.index[:-1]), periods_per_year=252
-        )
+        MarketPanel.from_prices(prices, cash_rate=pd.Series(0.0, index=prices.index[:-1]), periods_per_year=252)
 
 
 def test_from_returns_marks_names_tradable_where_their_return_is_known() -> None:

@@ -47,9 +47,7 @@ def _refused(path: Path, *parts: str) -> None:
         ("name,A\nfirst,1\nsecond,2\n", ["column 'name'", "'first'", "YYYY-MM-DD"]),
     ],
 )
-def test_a_csv_that_is_no_table_of_prices_says_what_it_is(
-    tmp_path: Path, text: str, parts: list[str]
-) -> None:
+def test_a_csv_that_is_no_table_of_prices_says_what_it_is(tmp_path: Path, text: str, parts: list[str]) -> None:
     """CASES 44."""
     path = tmp_path / "broken.csv"
     path.write_text(text)
@@ -142,9 +140,7 @@ def test_equal_duplicate_rows_are_dropped_and_logged(
     tmp_path: Path, prices: pd.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
     """CASES 41: also where the repeated price is missing, and in wide files."""
-    long = (
-        prices.rename_axis("date").reset_index().melt("date", var_name="symbol", value_name="adjusted_close")
-    )
+    long = prices.rename_axis("date").reset_index().melt("date", var_name="symbol", value_name="adjusted_close")
     wide = prices.rename_axis("date").reset_index()
     for name, table in (("long", long), ("wide", wide)):
         caplog.clear()
@@ -158,9 +154,7 @@ def test_equal_duplicate_rows_are_dropped_and_logged(
 @pytest.mark.parametrize("value", [1.5, np.nan])
 def test_different_duplicate_rows_are_refused(tmp_path: Path, prices: pd.DataFrame, value: float) -> None:
     """CASES 41."""
-    long = (
-        prices.rename_axis("date").reset_index().melt("date", var_name="symbol", value_name="adjusted_close")
-    )
+    long = prices.rename_axis("date").reset_index().melt("date", var_name="symbol", value_name="adjusted_close")
     path = tmp_path / "p.csv"
     pd.concat([long, long.iloc[[605]].assign(adjusted_close=value)]).to_csv(path, index=False)
 

@@ -14,9 +14,7 @@ from backtest.market import MarketPanel, read_prices
 
 
 def _long(prices: pd.DataFrame, **columns: object) -> pd.DataFrame:
-    table = (
-        prices.rename_axis("date").reset_index().melt("date", var_name="symbol", value_name="adjusted_close")
-    )
+    table = prices.rename_axis("date").reset_index().melt("date", var_name="symbol", value_name="adjusted_close")
     return table.assign(**columns)
 
 
@@ -100,9 +98,7 @@ def test_tickers_that_look_like_values_stay_text(tmp_path: Path, prices: pd.Data
         ("DATE", "SYMBOL", "Close"),
     ],
 )
-def test_common_spellings_are_known(
-    tmp_path: Path, prices: pd.DataFrame, date: str, symbol: str, price: str
-) -> None:
+def test_common_spellings_are_known(tmp_path: Path, prices: pd.DataFrame, date: str, symbol: str, price: str) -> None:
     path = tmp_path / "p.csv"
     renamed = _long(prices).rename(columns={"date": date, "symbol": symbol, "adjusted_close": price})
     renamed.to_csv(path, index=False)
@@ -110,9 +106,7 @@ def test_common_spellings_are_known(
     np.testing.assert_array_equal(read_prices(path).prices, prices.to_numpy())
 
 
-def test_adjusted_close_gives_returns_and_raw_close_gives_dollar_volume(
-    tmp_path: Path, prices: pd.DataFrame
-) -> None:
+def test_adjusted_close_gives_returns_and_raw_close_gives_dollar_volume(tmp_path: Path, prices: pd.DataFrame) -> None:
     path = tmp_path / "p.csv"
     table = _long(prices).dropna()
     table.assign(close=table["adjusted_close"] * 2, volume=1000).to_csv(path, index=False)
@@ -141,9 +135,7 @@ def test_close_alone_is_read_with_a_warning(
 
 def test_a_file_of_bars_without_symbols_is_one_asset_named_after_the_file(tmp_path: Path) -> None:
     path = tmp_path / "AAPL.csv"
-    path.write_text(
-        "Date,Open,High,Low,Close,Adj Close,Volume\n2020-01-02,1,1,1,2,4,10\n2020-01-03,1,1,1,3,5,10\n"
-    )
+    path.write_text("Date,Open,High,Low,Close,Adj Close,Volume\n2020-01-02,1,1,1,2,4,10\n2020-01-03,1,1,1,3,5,10\n")
     panel = read_prices(path)
 
     assert list(panel.assets) == ["AAPL"]
@@ -227,9 +219,7 @@ def test_words_for_missing_are_missing(tmp_path: Path) -> None:
     assert panel.tradable.tolist() == [[True, False], [False, True], [True, False], [True, False]]
 
 
-def test_a_long_gap_in_prices_is_logged(
-    tmp_path: Path, prices: pd.DataFrame, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_long_gap_in_prices_is_logged(tmp_path: Path, prices: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
     """Washington Mutual, then after 313 days another company under the same ticker."""
     prices.iloc[100:320, 0] = np.nan
     path = tmp_path / "p.csv"

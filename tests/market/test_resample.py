@@ -32,13 +32,9 @@ def test_rows_are_the_last_trading_dates(panel: MarketPanel, frequency: str) -> 
 
 
 @pytest.mark.parametrize("frequency", ["W", "M"])
-def test_returns_are_ratios_of_the_last_known_prices_at_period_ends(
-    panel: MarketPanel, frequency: str
-) -> None:
+def test_returns_are_ratios_of_the_last_known_prices_at_period_ends(panel: MarketPanel, frequency: str) -> None:
     coarse = to_frequency(panel, frequency)
-    expected = MarketPanel.from_prices(
-        pd.DataFrame(coarse.prices, coarse.dates, coarse.assets), periods_per_year=12
-    )
+    expected = MarketPanel.from_prices(pd.DataFrame(coarse.prices, coarse.dates, coarse.assets), periods_per_year=12)
 
     np.testing.assert_allclose(coarse.returns, expected.returns, rtol=1e-11, atol=1e-13)
 
@@ -86,9 +82,7 @@ def test_wealth_from_returns_is_the_same_at_every_frequency(returns: list[float]
         return
     last = daily.row(coarse.dates[known[-1]])
 
-    assert np.prod(1 + coarse.returns[known, 0]) == pytest.approx(
-        np.nanprod(1 + daily.returns[: last + 1, 0])
-    )
+    assert np.prod(1 + coarse.returns[known, 0]) == pytest.approx(np.nanprod(1 + daily.returns[: last + 1, 0]))
 
 
 def test_nothing_is_earned_after_a_total_loss() -> None:

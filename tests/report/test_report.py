@@ -97,9 +97,7 @@ def test_the_page_fetches_nothing(page):
 
     assert not [e for e in elements if set(e[1]) & {"src", "href", "srcset", "action"}]
     assert not re.search(r"url\(|@import|https?:", page)
-    policy = next(
-        attrs["content"] for _, attrs in elements if attrs.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(attrs["content"] for _, attrs in elements if attrs.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
 
 
@@ -134,9 +132,7 @@ def test_every_setting_is_shown(page):
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.key)
 def test_every_colour_of_a_chart_is_known_to_the_dark_palette_or_good_on_both(chart, comparison):
-    colours = set(
-        re.findall(r"#[0-9a-fA-F]{6}", chart.draw(comparison).to_json(engine="json").split('"template"')[0])
-    )
+    colours = set(re.findall(r"#[0-9a-fA-F]{6}", chart.draw(comparison).to_json(engine="json").split('"template"')[0]))
 
     assert colours <= set(DARK) | {"#d55e00", "#009e73", "#cc79a7", "#e69f00"}
 
@@ -165,9 +161,7 @@ def test_the_difference_ends_at_its_mean_times_the_years(comparison):
 def test_thinning_keeps_the_deepest_drawdown(make_comparison):
     values = np.full((1, 5000), 0.0012)
     values[0, 2503] = -0.5
-    figure = next(c for c in CHARTS if c.key == "drawdown").draw(
-        make_comparison({"a": values, "b": values + 1e-4})
-    )
+    figure = next(c for c in CHARTS if c.key == "drawdown").draw(make_comparison({"a": values, "b": values + 1e-4}))
 
     assert min(figure.data[0].y) == pytest.approx(-50.12)
     assert len(figure.data[0].y) <= 1200

@@ -51,9 +51,7 @@ def targets():
     from backtest.simulation import TargetWeights
 
     def make(panel, rows):
-        frame = pd.DataFrame(
-            list(rows.values()), index=panel.dates[list(rows)], columns=panel.assets, dtype=float
-        )
+        frame = pd.DataFrame(list(rows.values()), index=panel.dates[list(rows)], columns=panel.assets, dtype=float)
         return TargetWeights(frame)
 
     return make

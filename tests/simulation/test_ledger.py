@@ -63,9 +63,7 @@ def test_a_broken_wealth_identity_names_book_date_and_numbers():
     before = open_ledger(np.array([1.0, 1.0]), 1)
     after = Ledger(np.zeros((2, 1)), np.array([1.0, 1.0 + 1e-9]))
 
-    with pytest.raises(
-        SimulationError, match=r"second: 2020-01-02: .*1\.000000001.*explain 1\.0, 1e-09 apart"
-    ):
+    with pytest.raises(SimulationError, match=r"second: 2020-01-02: .*1\.000000001.*explain 1\.0, 1e-09 apart"):
         check_wealth(before, after, np.zeros(2), names=("first", "second"), date=pd.Timestamp("2020-01-02"))
 
 
@@ -81,9 +79,7 @@ def test_five_names_at_a_fifth_of_1000_and_price_10_are_20_shares_each(price_pan
 
 def test_shares_are_worked_out_from_wealth_and_prices_at_each_fill(price_panel, targets):
     panel = price_panel(A=[10, 20, 20], B=[5, 5, 10])
-    result = simulate(
-        panel, targets(panel, {0: [0.5, -0.5], 1: [0.5, 0.5]}), costs=None, lag=0, initial_wealth=100
-    )
+    result = simulate(panel, targets(panel, {0: [0.5, -0.5], 1: [0.5, 0.5]}), costs=None, lag=0, initial_wealth=100)
 
     assert result.wealth[0].tolist() == [100.0, 150.0, 225.0]
     assert result.shares[0].tolist() == [[5.0, -10.0], [3.75, 15.0]]
@@ -155,9 +151,7 @@ def test_two_costs_of_one_class_are_both_charged_and_named(price_panel, targets)
     result = simulate(panel, targets(panel, {0: [0.5, -0.25]}), costs=costs, lag=0)
 
     charged = {name: float(values[0, 0]) for name, values in result.costs.items()}
-    assert charged == pytest.approx(
-        {"trading_cost": 0.00075, "trading_cost_2": 0.003, "holding_fee": 0.000075}
-    )
+    assert charged == pytest.approx({"trading_cost": 0.00075, "trading_cost_2": 0.003, "holding_fee": 0.000075})
     assert result.net[0] == pytest.approx([-0.003825])
     assert result.utility[0] == pytest.approx([-0.003825 - 0.0075])
     assert result.opinions["l1"][0] == pytest.approx([0.0075])
@@ -228,9 +222,7 @@ def test_a_target_in_a_name_without_a_price_is_not_filled_and_logged(price_panel
 
     assert result.positions[0].tolist() == [[0.5, 0.0], [0.5, 0.5]]
     assert result.net[0].tolist() == [0.0, 0.5]
-    assert result.events.to_numpy().tolist() == [
-        [panel.dates[0], "portfolio", "B", "untradable", "wants 0.5, keeps 0"]
-    ]
+    assert result.events.to_numpy().tolist() == [[panel.dates[0], "portfolio", "B", "untradable", "wants 0.5, keeps 0"]]
 
 
 def test_equal_weight_shares_out_what_is_not_stuck(price_panel):

@@ -46,9 +46,7 @@ def rebuilt_wealth(panel, result, *, half_spread, borrow, holding):
 def markets(draw):
     n_rows, n_assets = draw(st.integers(3, 12)), draw(st.integers(1, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    prices = 20 * np.exp(
-        np.cumsum(rng.normal(0, draw(st.sampled_from([0.001, 0.05])), (n_rows, n_assets)), axis=0)
-    )
+    prices = 20 * np.exp(np.cumsum(rng.normal(0, draw(st.sampled_from([0.001, 0.05])), (n_rows, n_assets)), axis=0))
     prices[rng.random(prices.shape) < draw(st.sampled_from([0.0, 0.2]))] = np.nan
     panel = MarketPanel.from_prices(
         pd.DataFrame(
@@ -75,9 +73,7 @@ def test_wealth_rebuilt_from_weights_returns_and_costs_alone_agrees_to_1e10(mark
     panel, weights = market
     half_spread, borrow, holding = rates
     costs = TradingCost(half_spread) + BorrowFee(borrow) + HoldingFee(holding)
-    result = simulate(
-        panel, Given(), weights, costs=costs, lag=lag, first_row=lag, last_row=panel.n_periods - 1
-    )
+    result = simulate(panel, Given(), weights, costs=costs, lag=lag, first_row=lag, last_row=panel.n_periods - 1)
 
     known = np.isfinite(result.wealth[0])
     path = rebuilt_wealth(panel, result, half_spread=half_spread, borrow=borrow, holding=holding)
@@ -92,9 +88,7 @@ def test_wealth_rebuilt_from_weights_returns_and_costs_alone_agrees_to_1e10(mark
 def test_net_is_gross_plus_interest_less_costs_and_compounds_to_wealth(market, lag):
     panel, weights = market
     costs = TradingCost(0.002) + BorrowFee(0.05)
-    result = simulate(
-        panel, Given(), weights, costs=costs, lag=lag, first_row=lag, last_row=panel.n_periods - 1
-    )
+    result = simulate(panel, Given(), weights, costs=costs, lag=lag, first_row=lag, last_row=panel.n_periods - 1)
     alive = np.isfinite(result.net[0])
 
     assert np.allclose(
@@ -102,6 +96,4 @@ def test_net_is_gross_plus_interest_less_costs_and_compounds_to_wealth(market, l
         result.net[0, alive],
         atol=1e-15,
     )
-    assert np.allclose(
-        np.cumprod(1 + result.net[0, alive]), result.wealth[0, 1:][alive], rtol=1e-10, atol=1e-12
-    )
+    assert np.allclose(np.cumprod(1 + result.net[0, alive]), result.wealth[0, 1:][alive], rtol=1e-10, atol=1e-12)

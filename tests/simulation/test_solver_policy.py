@@ -102,9 +102,7 @@ def test_a_garbled_future_leaves_every_row_up_to_it_bit_equal(random_panel, solv
     for field in ("gross", "interest", "net", "utility"):
         assert getattr(first, field)[:, known].tobytes() == getattr(second, field)[:, known].tobytes(), field
     for field in ("turnover", "leverage", "positions", "held"):
-        assert getattr(first, field)[:, filled].tobytes() == getattr(second, field)[:, filled].tobytes(), (
-            field
-        )
+        assert getattr(first, field)[:, filled].tobytes() == getattr(second, field)[:, filled].tobytes(), field
     assert first.wealth[:, 1:][:, known].tobytes() == second.wealth[:, 1:][:, known].tobytes()
     assert not np.array_equal(first.wealth, second.wealth)
 
@@ -199,9 +197,7 @@ def test_a_ruined_book_neither_fails_nor_stops_the_others(price_panel):
     costs = 1.0 * FactorRisk(loadings=np.zeros((2, 1)), specific_variance=0.01) + TradingCost(1e-4)
     p = np.zeros((2, 6, 2))
     p[0, :, 0], p[1, :, 1] = -0.01, 0.01
-    result = simulate(
-        panel, SolverPolicy(PositionSolver(costs, [FullyInvested()])), p, costs=costs, on_failure="raise"
-    )
+    result = simulate(panel, SolverPolicy(PositionSolver(costs, [FullyInvested()])), p, costs=costs, on_failure="raise")
     assert result.ruined.tolist() == [False, False]
 
     short = simulate(panel, SolverPolicy(PositionSolver(costs, [LeverageLimit(1.0)])), p, costs=costs)

@@ -99,9 +99,7 @@ def test_targets_in_another_row_order_give_the_same_result(random_panel):
     weights = pd.DataFrame(np.random.default_rng(0).normal(0, 0.2, (60, 5)), panel.dates, panel.assets)
 
     first = simulate(panel, TargetWeights(weights), costs=COSTS)
-    assert (
-        first.wealth.tobytes() == simulate(panel, TargetWeights(weights[::-1]), costs=COSTS).wealth.tobytes()
-    )
+    assert first.wealth.tobytes() == simulate(panel, TargetWeights(weights[::-1]), costs=COSTS).wealth.tobytes()
 
 
 def test_labels_of_the_whole_market_permuted_give_the_same_wealth(random_panel):

@@ -68,9 +68,7 @@ def test_no_view_is_allowed_and_an_infinite_forecast_is_not(panel):
         forecast(Sometimes(), panel, first_row=2)
 
 
-@pytest.mark.parametrize(
-    "options", [{"first_row": 12}, {"first_row": -1}, {"first_row": 3, "refit_every": 0}]
-)
+@pytest.mark.parametrize("options", [{"first_row": 12}, {"first_row": -1}, {"first_row": 3, "refit_every": 0}])
 def test_rows_out_of_range_are_refused(panel, options):
     with pytest.raises(SettingsError):
         forecast(Remembers(), panel, **options)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from backtest.contracts import check_strategy
-from backtest.errors import StrategyError
+from backtest.errors import CostError, StrategyError
 from backtest.market import MarketPanel
 from backtest.strategy import forecast
 from backtest.training import TrainingSettings
@@ -159,5 +159,18 @@ def test_a_strategy_on_features_says_so_when_there_are_none(market):
 def test_a_strategy_that_learns_says_so_when_history_is_too_short(market):
     with pytest.raises(StrategyError, match=r"Linear: 0 examples .* start with a later first_row"):
         forecast(Linear(), market, first_row=1)
-    with pytest.raises(StrategyError, match=r"Network: .* too few to train on"):
+    with pytest.raises(CostError, match="FactorRisk needs 53 rows of returns, the panel has 4"):
         forecast(small_network(), market, first_row=3)
+    with pytest.raises(StrategyError, match=r"Network: .* too few to train on"):
+        forecast(small_network(), market, first_row=54)
+
+
+def test_a_network_trained_through_the_solver_forecasts_otherwise_than_one_trained_on_squared_error(market):
+    settings = TrainingSettings(hidden=(4, 4), epochs=3, path_epochs=3, chunk_length=5)
+    squared, aligned = (
+        forecast(Network(objective=name, settings=settings, seeds=(0, 1)), market, first_row=118)[118:]
+        for name in ("squared", "aligned")
+    )
+
+    assert np.isfinite(aligned).sum() == np.isfinite(squared).sum() > 0
+    assert np.nanmax(np.abs(aligned - squared)) > 0
