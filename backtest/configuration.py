@@ -57,8 +57,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # A first look: fewer models, one holding period, fewer passes, longer test windows.
     "quick": {
         "seeds": 2,
-        "max_windows": 3,
-        "training": {"epochs": 10, "path_epochs": 4, "patience": 2, "holding_periods": [4.0]},
+        "max_windows": 2,
+        "training": {"epochs": 8, "path_epochs": 3, "patience": 2, "holding_periods": [4.0]},
     },
     # The setting in which alignment must win (liquidity_market): one linear model for names cheap and dear to hold.
     "liquidity": {

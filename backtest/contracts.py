@@ -74,9 +74,7 @@ def check_strategy(
 def _made(strategy_factory: Callable[[], Strategy]) -> Strategy:
     strategy = strategy_factory()
     if not isinstance(strategy, Strategy):
-        raise StrategyError(
-            f"the factory made {strategy!r}, which is no Strategy: pass its class or a maker of one"
-        )
+        raise StrategyError(f"the factory made {strategy!r}, which is no Strategy: pass its class or a maker of one")
     return strategy
 
 

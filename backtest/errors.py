@@ -1,15 +1,15 @@
 """Every error this library raises, under one base class.
 
-    BacktestError
-    ├── DataError            a file or panel is not what it must be; names file, row, column, value and the cure
-    │   └── LabelError       asset or date labels are missing, extra, repeated or of the wrong kind
-    ├── CostError            a cost or constraint has an impossible parameter
-    ├── SolverError          a problem could not be solved; carries the status of every row
-    │   ├── InfeasibleError  the constraints contradict each other
-    │   └── UnboundedError   no cost or limit bounds the positions
-    ├── StrategyError        a strategy breaks its contract (shape, finite values, look-ahead)
-    ├── SimulationError      the ledger broke an identity, or the inputs to a simulation disagree
-    └── SettingsError        a setting is unknown or outside its range; names the key and what is allowed
+BacktestError
+├── DataError            a file or panel is not what it must be; names file, row, column, value and the cure
+│   └── LabelError       asset or date labels are missing, extra, repeated or of the wrong kind
+├── CostError            a cost or constraint has an impossible parameter
+├── SolverError          a problem could not be solved; carries the status of every row
+│   ├── InfeasibleError  the constraints contradict each other
+│   └── UnboundedError   no cost or limit bounds the positions
+├── StrategyError        a strategy breaks its contract (shape, finite values, look-ahead)
+├── SimulationError      the ledger broke an identity, or the inputs to a simulation disagree
+└── SettingsError        a setting is unknown or outside its range; names the key and what is allowed
 """
 
 from __future__ import annotations

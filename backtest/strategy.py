@@ -86,9 +86,7 @@ def checked_forecast(strategy: Strategy, history: MarketPanel) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise StrategyError(f"{name}: {date}: predict returned {given!r}, not numbers: {error}") from error
     if values.shape != (history.n_assets,):
-        raise StrategyError(
-            f"{name}: {date}: predict returned shape {values.shape}, expected ({history.n_assets},)"
-        )
+        raise StrategyError(f"{name}: {date}: predict returned shape {values.shape}, expected ({history.n_assets},)")
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise StrategyError(
@@ -158,9 +156,7 @@ def load_strategy(path: str | Path) -> Strategy:
     ]
     if len(found) != 1:
         names = [strategy.__name__ for strategy in found]
-        raise StrategyError(
-            f"{file}: expected one class that extends backtest.Strategy, found {names or 'none'}"
-        )
+        raise StrategyError(f"{file}: expected one class that extends backtest.Strategy, found {names or 'none'}")
     try:
         return found[0]()
     except TypeError as error:

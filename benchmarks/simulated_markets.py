@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from time import perf_counter
 
 import numpy as np
@@ -146,10 +146,15 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, f
     return mean, mean - half, mean + half
 
 
+def _described(setting: Setting) -> str:
+    named = {field.name: getattr(setting, field.name) for field in fields(setting) if field.name != "market"}
+    return ", ".join(f"{name}={value}" for name, value in named.items())
+
+
 def report(name: str, setting: Setting, outcomes: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Print a setting, each book, and the differences to squared."""
     n_draws = len(outcomes["oracle"]["realized"])
-    print(f"\n{name}: {n_draws} draws; {setting}")
+    print(f"\n{name}: {n_draws} draws of {setting.market.__name__}; {_described(setting)}")
     print(f"{'bp a day (standard error over draws)':38}{'realized utility':>18}{'expected utility':>18}   (p - E[y])^2")
     for book, measures in outcomes.items():
         cells = [

@@ -22,9 +22,7 @@ _RULES: dict[str, tuple[Any, str]] = {
 }
 
 
-def refuse_cells(
-    wrong: np.ndarray, values: np.ndarray, reason: str, *, where: str, labels: Sequence[Any]
-) -> None:
+def refuse_cells(wrong: np.ndarray, values: np.ndarray, reason: str, *, where: str, labels: Sequence[Any]) -> None:
     """Raise on the first True of `wrong`, with its place by labels, its value, the reason and the count.
 
     Args:
@@ -49,9 +47,7 @@ def refuse_cells(
     raise DataError(f"{where}: {place}: {values[cell]:g} {reason}{more}")
 
 
-def checked_array(
-    field: str, values: Any, shape: tuple[int, ...], *, where: str, labels: Sequence[Any]
-) -> np.ndarray:
+def checked_array(field: str, values: Any, shape: tuple[int, ...], *, where: str, labels: Sequence[Any]) -> np.ndarray:
     """Copy `values` into a read-only float64 array, finite or NaN, that obeys its field's rule.
 
     Raises:

@@ -58,9 +58,7 @@ class RawTable:
         values = pd.to_numeric(stripped, errors="coerce").to_numpy(dtype=np.float64)
         unread = np.isnan(values) & ~stripped.str.lower().isin(_MISSING).to_numpy()
         if self.lines is None:
-            unread |= np.isfinite(
-                values
-            )  # a Parquet file knows numbers; numbers as text are somebody's mistake
+            unread |= np.isfinite(values)  # a Parquet file knows numbers; numbers as text are somebody's mistake
         if unread.any():
             row = int(np.argmax(unread))
             raise DataError(
@@ -157,9 +155,7 @@ def _decoded(path: Path) -> str:
     try:
         raw = gzip.decompress(path.read_bytes()) if path.name.lower().endswith(".gz") else path.read_bytes()
     except (EOFError, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path.name}: not a whole gzip file ({error}): download or write it again"
-        ) from error
+        raise DataError(f"{path.name}: not a whole gzip file ({error}): download or write it again") from error
     if raw[:4] == b"PAR1":
         raise DataError(f"{path.name}: this is a Parquet file: rename it to end in .parquet")
     try:
@@ -178,6 +174,4 @@ def _refuse_repeated(labels: list[str], file: str) -> None:
     if len(repeated):
         label = repeated[0]
         places = [column + 1 for column, other in enumerate(labels) if other == label]
-        raise LabelError(
-            f"{file}: columns {places} are all labelled {label!r}: keep one or rename the others"
-        )
+        raise LabelError(f"{file}: columns {places} are all labelled {label!r}: keep one or rename the others")

@@ -47,9 +47,7 @@ def parse_dates(labels: Any, where: str) -> pd.DatetimeIndex:
     """
     index = labels if isinstance(labels, pd.Index) else pd.Index(labels)
     if isinstance(index, pd.PeriodIndex):
-        raise LabelError(
-            f"{where}: periods ({index.freqstr}) instead of dates: pass index.to_timestamp(how='end')"
-        )
+        raise LabelError(f"{where}: periods ({index.freqstr}) instead of dates: pass index.to_timestamp(how='end')")
     if not isinstance(index, pd.DatetimeIndex):
         index = _parse_index(index, where)
     if index.tz is not None:
@@ -96,8 +94,7 @@ def _parse_text(texts: Sequence[str], where: str) -> pd.DatetimeIndex:
     for row, text in enumerate(texts):
         if not pattern.fullmatch(text):
             raise LabelError(
-                f"{where}: row {row}: {text!r} is not a date in the format of the first row, "
-                f"{texts[0]!r}: {_CURE}"
+                f"{where}: row {row}: {text!r} is not a date in the format of the first row, {texts[0]!r}: {_CURE}"
             )
     readings = {form: pd.to_datetime(pd.Index(texts), format=form, errors="coerce") for form in formats}
     whole = {form: dates for form, dates in readings.items() if not dates.hasnans}
@@ -107,9 +104,7 @@ def _parse_text(texts: Sequence[str], where: str) -> pd.DatetimeIndex:
         raise LabelError(f"{where}: row {row}: {texts[row]!r} is not a date as {form}: {_CURE}")
     candidates = list(whole.values())
     if len(candidates) > 1 and not candidates[0].equals(candidates[1]):
-        raise LabelError(
-            f"{where}: {texts[0]!r} and all other dates can be read as month/day or as day/month: {_CURE}"
-        )
+        raise LabelError(f"{where}: {texts[0]!r} and all other dates can be read as month/day or as day/month: {_CURE}")
     return candidates[0]
 
 
@@ -126,9 +121,7 @@ def check_increasing(dates: pd.DatetimeIndex, where: str) -> None:
     before, label = dates[row - 1], dates[row]
     if before == label:
         raise LabelError(f"{where}: row {row}: the date {label} repeats: keep one row a date")
-    raise LabelError(
-        f"{where}: row {row}: the date {label} comes after {before}: sort the rows with sort_index()"
-    )
+    raise LabelError(f"{where}: row {row}: the date {label} comes after {before}: sort the rows with sort_index()")
 
 
 def parse_assets(labels: Iterable[Any], where: str) -> pd.Index:
@@ -148,9 +141,7 @@ def parse_assets(labels: Iterable[Any], where: str) -> pd.Index:
         if not label.strip():
             raise LabelError(f"{where}: column {column}: the asset label is empty: name every asset")
         if label in seen:
-            raise LabelError(
-                f"{where}: columns {seen[label]} and {column} are both labelled {label!r}: rename one"
-            )
+            raise LabelError(f"{where}: columns {seen[label]} and {column} are both labelled {label!r}: rename one")
         seen[label] = column
     # str(...) drops subclasses such as numpy.str_, so that equal labels hash to equal bytes
     return pd.Index([str(t) for t in texts])

@@ -74,9 +74,7 @@ class MarketPanel:
             raise DataError(f"{self.name}: periods_per_year is {self.periods_per_year}: give 252, 52 or 12")
         rows, columns = len(self.dates), len(self.assets)
         if not (rows and columns):
-            raise DataError(
-                f"{self.name}: {rows} dates and {columns} assets: a panel needs one of each at least"
-            )
+            raise DataError(f"{self.name}: {rows} dates and {columns} assets: a panel needs one of each at least")
         shapes = {
             "returns": (rows, columns),
             "prices": (rows, columns),
@@ -279,9 +277,7 @@ class MarketPanel:
         wanted = parse_assets([assets] if isinstance(assets, str) else assets, f"{self.name}: select")
         unknown = wanted.difference(self.assets)
         if len(unknown):
-            raise LabelError(
-                f"{self.name}: select: no assets {', '.join(unknown)}: choose among {self._some()}"
-            )
+            raise LabelError(f"{self.name}: select: no assets {', '.join(unknown)}: choose among {self._some()}")
         columns = self.assets.get_indexer(wanted)
         by_asset = [f for f in _TIMED if f != "cash_rate" and getattr(self, f) is not None]
         return replace(self, assets=wanted, **{f: getattr(self, f)[:, columns] for f in by_asset})
@@ -297,9 +293,7 @@ class MarketPanel:
         """
         index = np.atleast_1d(np.asarray(rows))
         if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
-            raise LabelError(
-                f"{self.name}: at: expected row numbers, one or (B,), got {index.dtype} {index.shape}"
-            )
+            raise LabelError(f"{self.name}: at: expected row numbers, one or (B,), got {index.dtype} {index.shape}")
         outside = index[(index < 0) | (index >= self.n_periods)]
         if len(outside):
             raise LabelError(f"{self.name}: at: row {outside[0]} is outside 0..{self.n_periods - 1}")

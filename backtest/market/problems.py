@@ -23,9 +23,7 @@ _log = logging.getLogger("backtest.market")
 _RETURNS_CURE = "pass returns to MarketPanel.from_returns, or write prices"
 
 
-def refuse_returns(
-    prices: np.ndarray, *, file: str, assets: pd.Index, place: Callable[[int, int], str]
-) -> None:
+def refuse_returns(prices: np.ndarray, *, file: str, assets: pd.Index, place: Callable[[int, int], str]) -> None:
     """Refuse a table of returns that was passed as prices.
 
     Two signs give returns away. More than 5% of the values are zero or negative, with both signs in most
@@ -88,9 +86,7 @@ def refuse_impossible_prices(
         )
 
 
-def refuse_identical_columns(
-    prices: np.ndarray, *, file: str, dates: pd.DatetimeIndex, assets: pd.Index
-) -> None:
+def refuse_identical_columns(prices: np.ndarray, *, file: str, dates: pd.DatetimeIndex, assets: pd.Index) -> None:
     """Refuse two names with the same prices at all dates (and two known prices at least).
 
     Raises:
@@ -166,9 +162,7 @@ def unique_rows(
     return keep
 
 
-def warn_of_gaps(
-    prices: np.ndarray, *, file: str, dates: pd.DatetimeIndex, assets: pd.Index, days: int = 60
-) -> None:
+def warn_of_gaps(prices: np.ndarray, *, file: str, dates: pd.DatetimeIndex, assets: pd.Index, days: int = 60) -> None:
     """Log each gap of more than `days` calendar days between two known prices of a name.
 
     The return over the gap is kept; the name may have become another company.

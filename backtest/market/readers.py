@@ -65,9 +65,7 @@ _OFFSET = re.compile(r"\s*(Z|[+-]\d{2}:?\d{2})$")
 _SPACINGS = (("daily", 1, 5, 252.0), ("weekly", 5, 9, 52.0), ("monthly", 26, 36, 12.0))
 
 
-def read_prices(
-    path: str | Path, *, name: str | None = None, periods_per_year: float | None = None
-) -> MarketPanel:
+def read_prices(path: str | Path, *, name: str | None = None, periods_per_year: float | None = None) -> MarketPanel:
     """Read a file of prices into a panel; total returns come from the adjusted close where there is one.
 
     Args:

@@ -96,12 +96,8 @@ def simulate_market(
     Raises:
         SettingsError: a setting is outside its range; names it.
     """
-    _require(
-        n_assets >= 1 and n_features >= 1 and n_factors >= 1, "n_assets, n_features and n_factors: 1 or more"
-    )
-    _require(
-        0 <= feature_factor_alignment <= 1, f"feature_factor_alignment={feature_factor_alignment}: 0 to 1"
-    )
+    _require(n_assets >= 1 and n_features >= 1 and n_factors >= 1, "n_assets, n_features and n_factors: 1 or more")
+    _require(0 <= feature_factor_alignment <= 1, f"feature_factor_alignment={feature_factor_alignment}: 0 to 1")
     _require(0 <= misspecification <= 1, f"misspecification={misspecification}: 0 to 1")
     _require(degree >= 2, f"degree={degree}: 2 or more")
     for label, value in (
@@ -119,9 +115,7 @@ def simulate_market(
         n_factors=n_factors,
         correlated_noise=correlated_noise,
     )
-    features = _features(
-        rng, loadings, shape=(n_periods, n_assets, n_features), aligned=feature_factor_alignment
-    )
+    features = _features(rng, loadings, shape=(n_periods, n_assets, n_features), aligned=feature_factor_alignment)
     linear, bent = (_direction(rng, n_features) for _ in range(2))
     expected = signal * (
         np.sqrt(1 - misspecification) * (features @ linear)
@@ -196,9 +190,7 @@ def assemble_market(
     factors = rng.standard_normal((periods, loadings.shape[1]))
     returns = factors @ loadings.T + rng.standard_normal((periods, assets)) * np.sqrt(specific_variance)
     returns[lag + 1 :] += expected[: periods - lag - 1]
-    _require(
-        bool((returns > -1).all()), f"a return of {returns.min():.2f} was drawn: lower volatility or signal"
-    )
+    _require(bool((returns > -1).all()), f"a return of {returns.min():.2f} was drawn: lower volatility or signal")
     width = len(str(assets - 1))
     panel = MarketPanel(
         dates=pd.bdate_range(_FIRST_DATE, periods=periods),

@@ -132,9 +132,7 @@ def add_band(
     shared = {**edge, "showlegend": False, "legendgroup": escape(name)}
     figure.add_trace(go.Scatter(y=low.astype(np.float32), **shared))
     figure.add_trace(
-        go.Scatter(
-            y=high.astype(np.float32), fill="tonexty", fillcolor=fill_of(comparison, name, 0.16), **shared
-        )
+        go.Scatter(y=high.astype(np.float32), fill="tonexty", fillcolor=fill_of(comparison, name, 0.16), **shared)
     )
 
 

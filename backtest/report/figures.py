@@ -58,9 +58,7 @@ def wealth_figure(comparison: Comparison) -> Figure:
     figure = blank_figure(height=400)
     dates = with_start(comparison.dates)
     kept = rows_drawn(len(dates))
-    paths = {
-        name: series.wealth[:, kept] / series.wealth[:, :1] for name, series in comparison.series.items()
-    }
+    paths = {name: series.wealth[:, kept] / series.wealth[:, :1] for name, series in comparison.series.items()}
     means = {name: path.mean(axis=0) for name, path in paths.items()}
     lowest = min(float(mean[mean > 0].min()) for mean in means.values())
     # One lucky seed must not flatten the rest.
@@ -106,9 +104,7 @@ def cost_figure(comparison: Comparison) -> Figure:
             bars["y"].append(row)
             bars["x"].append(end - start)
             bars["base"].append(start)
-            bars["color"].append(
-                fill_of(comparison, name, 1.0 if label == "net" else 0.5) if total else MUTED
-            )
+            bars["color"].append(fill_of(comparison, name, 1.0 if label == "net" else 0.5) if total else MUTED)
             bars["text"].append(f"{100 * value:+.2f}%".replace("-", "−"))
             ends += [start, end]
         row += 1.4
@@ -202,9 +198,7 @@ def drawdown_figure(comparison: Comparison) -> Figure:
 
 def turnover_figure(comparison: Comparison) -> Figure:
     """Trades over the year before each date, as a multiple of wealth."""
-    return _trailing_year(
-        comparison, "turnover", scale=comparison.periods_per_year, hover="%{y:.1f}×", suffix="×"
-    )
+    return _trailing_year(comparison, "turnover", scale=comparison.periods_per_year, hover="%{y:.1f}×", suffix="×")
 
 
 def names_traded_figure(comparison: Comparison) -> Figure:

@@ -48,8 +48,7 @@ def page_html(comparison: Comparison) -> str:
 
     charts = {chart.key: chart.draw(comparison).to_json() for chart in CHARTS}
     data = "".join(
-        f'<script type="application/json" id="data-{key}">{_inert(text)}</script>'
-        for key, text in charts.items()
+        f'<script type="application/json" id="data-{key}">{_inert(text)}</script>' for key, text in charts.items()
     )
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in comparison.notes)
     title = _headline(comparison)

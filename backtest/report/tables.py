@@ -57,7 +57,10 @@ def comparison_table(comparison: Comparison) -> Table:
         for line in lines:
             values = [number(line.read(summary), line.digits) for summary in summaries]
             table.add_row(
-                plain_markup(line.label), *values, plain_markup(line.unit), style="bold" if line.label == "net" else None
+                plain_markup(line.label),
+                *values,
+                plain_markup(line.unit),
+                style="bold" if line.label == "net" else None,
             )
     return table
 
@@ -77,9 +80,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
 def comparison_html(comparison: Comparison) -> str:
     """Verdict and table as one HTML fragment for a notebook cell."""
     notes = "".join(f"<p>Note: {escape(note)}</p>" for note in comparison.notes)
-    return (
-        f"<div><p><strong>{escape(comparison.verdict)}</strong></p>{measures_html(comparison)}{notes}</div>"
-    )
+    return f"<div><p><strong>{escape(comparison.verdict)}</strong></p>{measures_html(comparison)}{notes}</div>"
 
 
 def measures_html(comparison: Comparison) -> str:
@@ -88,9 +89,7 @@ def measures_html(comparison: Comparison) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in comparison.objectives)
     body = []
     for group, lines in groupby(measures(summaries), key=lambda line: line.group):
-        body.append(
-            f'<tbody><tr><th colspan="{len(summaries) + 1}" scope="rowgroup">{escape(group)}</th></tr>'
-        )
+        body.append(f'<tbody><tr><th colspan="{len(summaries) + 1}" scope="rowgroup">{escape(group)}</th></tr>')
         for line in lines:
             cells = "".join(f"<td>{number(line.read(summary), line.digits)}</td>" for summary in summaries)
             emphasis = ' class="key"' if line.label == "net" else ""
