@@ -58,7 +58,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         "seeds": 2,
         "max_windows": 2,
-        "training": {"epochs": 8, "path_epochs": 3, "patience": 2, "holding_periods": [4.0]},
+        "training": {"epochs": 5, "path_epochs": 2, "patience": 2, "holding_periods": [4.0]},
     },
     # The setting in which alignment must win (liquidity_market): one linear model for names cheap and dear to hold.
     "liquidity": {

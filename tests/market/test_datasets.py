@@ -26,3 +26,14 @@ def test_unknown_names_list_the_known_ones() -> None:
     assert dataset_names() == ["sp500-20"]
     with pytest.raises(SettingsError, match="'sp500': choose one of sp500-20"):
         load_dataset("sp500")
+
+
+def test_the_20_stocks_are_those_that_skfolio_itself_loads():
+    from skfolio.datasets import load_sp500_dataset
+
+    expected = load_sp500_dataset()
+    panel = load_dataset("sp500-20")
+
+    assert list(panel.assets) == list(expected.columns)
+    assert list(panel.dates) == list(expected.index)
+    assert (panel.prices == expected.to_numpy()).all()
