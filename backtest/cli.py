@@ -103,7 +103,10 @@ def compare(
     frequency: FrequencyOption = None,
     objectives: Annotated[
         str | None,
-        _option(TRAINING, "Names separated by commas. Default squared,whitened,aligned,misaligned."),
+        _option(
+            TRAINING,
+            "Names separated by commas. Default squared,whitened,aligned,misaligned; also spo_plus, fenchel_young.",
+        ),
     ] = None,
     seeds: Annotated[int | None, _option(TRAINING, "Models for each objective, a count. Default 4.")] = None,
     hidden: Annotated[

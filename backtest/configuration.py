@@ -38,7 +38,7 @@ from backtest.market import (
     to_frequency,
 )
 from backtest.solver import PositionSolver
-from backtest.training import OBJECTIVES, TrainingSettings, WalkForward, check_objectives
+from backtest.training import DEFAULT_OBJECTIVES, TrainingSettings, WalkForward, check_objectives
 
 __all__ = [
     "CostSettings",
@@ -105,7 +105,7 @@ class RunSettings(_Record):
         market: name of a simulated market.
         market_seed: of the simulated market.
         frequency: D, W or M; what prices are resampled to. Simulated markets are daily.
-        objectives: what models are trained on.
+        objectives: what models are trained on; names from `backtest.training.OBJECTIVES`.
         seeds: how many models for each objective.
         costs: what positions cost.
         leverage: limit on longs plus shorts, in multiples of wealth.
@@ -123,7 +123,7 @@ class RunSettings(_Record):
     market: Literal["simulated", "correlated", "liquidity"] | None = None
     market_seed: int = 0
     frequency: Literal["D", "W", "M"] = "W"
-    objectives: tuple[str, ...] = OBJECTIVES
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     seeds: Annotated[int, Field(ge=1, le=1000)] = 4
     costs: CostSettings = CostSettings()
     leverage: Annotated[float, Field(gt=0)] = 2.0

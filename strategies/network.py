@@ -31,7 +31,7 @@ class Network(Strategy):
     """A small network, one model for all names, stopped early on the last part of its history.
 
     Attributes:
-        objective: "squared", "whitened", "aligned" or "misaligned".
+        objective: "squared", "whitened", "aligned", "misaligned", "spo_plus" or "fenchel_young".
         solver: what the forecast will be traded with; objectives other than squared are trained through it.
         settings: layers and training.
         seeds: one replica each; the forecast is their mean.

@@ -85,6 +85,23 @@ def test_config_repeats_a_run_to_the_last_bit_in_another_number_of_processes(
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_objectives_beside_the_default_four_are_asked_for_by_name(prices: Path, tmp_path: Path) -> None:
+    names = ["squared", "aligned", "spo_plus", "fenchel_young"]
+    options = ["--prices", str(prices), "--quick", "--hidden", "", "--seeds", "1", "--jobs", "1", "--json"]
+    result = CliRunner().invoke(
+        app, ["compare", *options, "--objectives", ",".join(names), "--out", str(tmp_path / "run")]
+    )
+
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert list(document["objectives"]) == names
+    assert {record["warm_start"][0] for name in names[2:] for record in document["training"][name]} <= {
+        "squared",
+        "whitened",
+    }
+    assert all(name in (tmp_path / "run" / "report.html").read_text() for name in names)
+
+
 def test_config_refuses_other_data(first_run: tuple[Path, dict], prices: Path, tmp_path: Path) -> None:
     folder, _ = first_run
     changed = tmp_path / "prices.csv"

@@ -55,8 +55,8 @@ def market(n_periods, *, seed):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.02])
-@pytest.mark.parametrize("charged", [True, False], ids=["aligned", "misaligned"])
-def test_the_gradient_of_a_path_is_that_of_its_loss(charged, smoothing):
+@pytest.mark.parametrize("name", ["aligned", "misaligned"])
+def test_the_gradient_of_a_path_is_that_of_its_loss(name, smoothing):
     samples, risk = market(40, seed=0)
     costs = 20.0 * risk + 2e-3 * L1() + TradingCost(half_spread=4e-3) + BorrowFee(0.1)
     limits = [DollarNeutral(), PositionLimit(0.35), LeverageLimit(1.2)]
@@ -66,28 +66,28 @@ def test_the_gradient_of_a_path_is_that_of_its_loss(charged, smoothing):
     rows = torch.arange(n_rows).reshape(1, n_rows, 1)
     p = torch.tensor(0.015 * rng.standard_normal((1, n_rows, 1, N_ASSETS)))
     held = torch.tensor(0.15 * rng.standard_normal((1, n_rows, N_ASSETS)))
-    arguments = {"holding_periods": torch.tensor([2.0]).double(), "charged": torch.tensor([charged])}
+    arguments = {"holding_periods": torch.tensor([2.0]).double(), "objectives": [name]}
 
-    def loss(forecast, with_gradient=False):
-        return walk(samples, solver, p=forecast, rows=rows, held=held, with_gradient=with_gradient, **arguments)
+    def loss(forecast):
+        return walk(samples, solver, p=forecast, rows=rows, held=held, **arguments)
 
-    path = loss(p, with_gradient=True)
+    path = loss(p)
     found = path.gradient[0, :, 0]
     assert path.failed.tolist() == [0]
 
     step = 1e-6
     differences = torch.zeros(n_rows, N_ASSETS, dtype=torch.float64)
-    for name in range(N_ASSETS):
+    for asset in range(N_ASSETS):
         bump = torch.zeros_like(p)
-        bump[..., name] = step
-        differences[:, name] = (loss(p + bump).loss - loss(p - bump).loss)[0, :, 0] / (2 * step)
+        bump[..., asset] = step
+        differences[:, asset] = (loss(p + bump).loss - loss(p - bump).loss)[0, :, 0] / (2 * step)
 
     forecast = p[0, :, 0].clone().requires_grad_()
     walking = replace(solver, holding_periods=2.0)
     snapshot = samples.panel.at(rows.flatten().numpy() + 1)
     q = walking(forecast, held[0], market=snapshot)
     earned = (q * samples.target[:n_rows]).sum(-1)
-    cost = walking.problem(forecast, held[0], market=snapshot).cost(q) if charged else 0.0
+    cost = walking.problem(forecast, held[0], market=snapshot).cost(q) if name == "aligned" else 0.0
     (automatic,) = torch.autograd.grad((cost - earned).sum(), forecast)
 
     scale = float(found.abs().max())
@@ -118,8 +118,7 @@ def test_the_curvature_of_a_smooth_cost_maps_the_error_to_the_gradient():
         rows=rows,
         held=torch.zeros(1, 10, N_ASSETS, dtype=torch.float64),
         holding_periods=torch.ones(1).double(),
-        charged=torch.tensor([True]),
-        with_gradient=True,
+        objectives=["aligned"],
     )
 
     hessian = 20.0 * (risk.loadings @ risk.loadings.T + np.diag(risk.specific_variance))
@@ -127,7 +126,7 @@ def test_the_curvature_of_a_smooth_cost_maps_the_error_to_the_gradient():
     np.testing.assert_allclose(path.gradient[0, :, 0].numpy(), np.linalg.solve(hessian, error.T).T, rtol=1e-9)
 
 
-def coefficients(n_periods, *, seed, charged, epochs):
+def coefficients(n_periods, *, seed, objective, epochs):
     """The two coefficients of a linear model trained through the solver from half the truth, on T periods."""
     samples, risk = market(n_periods + 2, seed=seed)
     solver = PositionSolver(20.0 * risk + 1e-3 * L1() + 0.02 * Ridge(), [LeverageLimit(30.0)])
@@ -143,15 +142,15 @@ def coefficients(n_periods, *, seed, charged, epochs):
         validation=rows,  # what is asked here is where the loss has its least value, not what generalises
         seeds=(0,),
         holding_periods=torch.ones(1).double(),
-        charged=torch.tensor([charged]),
+        objectives=[objective],
         settings=TrainingSettings(hidden=(), path_epochs=epochs, patience=epochs, weight_decay=0.0, smoothing=0.01),
     ).network
     return network.scale * network.weights[0].flatten().double().numpy()
 
 
 def test_the_aligned_minimiser_approaches_the_expected_return():
-    short = np.array([coefficients(100, seed=seed, charged=True, epochs=100) for seed in range(3)])
-    long = np.array([coefficients(1600, seed=seed, charged=True, epochs=14) for seed in range(3)])
+    short = np.array([coefficients(100, seed=seed, objective="aligned", epochs=100) for seed in range(3)])
+    long = np.array([coefficients(1600, seed=seed, objective="aligned", epochs=14) for seed in range(3)])
 
     def error(found):
         return np.sqrt(((found - TRUTH) ** 2).mean())
@@ -162,8 +161,8 @@ def test_the_aligned_minimiser_approaches_the_expected_return():
 
 
 def test_the_misaligned_objective_is_not_minimised_there_and_blows_up_the_forecasts():
-    aligned = coefficients(400, seed=0, charged=True, epochs=60)
-    misaligned = coefficients(400, seed=0, charged=False, epochs=60)
+    aligned = coefficients(400, seed=0, objective="aligned", epochs=60)
+    misaligned = coefficients(400, seed=0, objective="misaligned", epochs=60)
 
     # 8.3 times the truth after 60 passes here, and still growing (15.8 after 80 passes over 600 periods).
     assert np.linalg.norm(aligned - TRUTH) < 0.2 * np.linalg.norm(TRUTH)

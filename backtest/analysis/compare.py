@@ -17,7 +17,7 @@ from backtest.market import MarketPanel, MarketSnapshot, SimulatedMarket
 from backtest.simulation import Decision, Policy, SimulationResult, SolverPolicy, simulate
 from backtest.solver import PositionSolver
 from backtest.training import (
-    OBJECTIVES,
+    DEFAULT_OBJECTIVES,
     FittedObjective,
     Samples,
     TrainingSettings,
@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 def compare(
     market: MarketPanel | SimulatedMarket,
-    objectives: Sequence[str] = OBJECTIVES,
+    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     *,
     solver: PositionSolver,
     seeds: int | Sequence[int] = 4,
@@ -81,7 +81,7 @@ def compare(
     panel = market.panel if isinstance(market, SimulatedMarket) else market
     samples = Samples.of(panel, lag=lag)
     solver = solver.estimate(panel)
-    first_row = max(samples.first_row, solver.costs.first_row)
+    first_row = max(samples.first_row, solver.first_row)
     walk_forward = walk_forward or WalkForward.of_history(
         panel.n_periods - first_row, periods_per_year=panel.periods_per_year, max_windows=max_windows
     )

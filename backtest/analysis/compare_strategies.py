@@ -50,7 +50,7 @@ def compare_strategies(
     year = panel.periods_per_year
     solver = solver.estimate(panel)
     if first_row is None:
-        first_row = max(round(min(5 * year, 0.4 * panel.n_periods)), solver.costs.first_row)
+        first_row = max(round(min(5 * year, 0.4 * panel.n_periods)), solver.first_row)
     refit_every = refit_every or round(year)
 
     def told(stage: str) -> Any:

@@ -38,7 +38,7 @@ __all__ = ["Comparison", "Difference"]
 
 QUANTITIES = ("net", "utility")
 # In a pair the name that stands first here is `a`, so that a positive difference speaks for it.
-_ORDER = ("aligned", "whitened", "misaligned", "squared")
+_ORDER = ("aligned", "spo_plus", "fenchel_young", "whitened", "misaligned", "squared")
 # DESIGN: aligned is never shown against squared error alone.
 _HEADLINE = (("aligned", "squared"), ("aligned", "whitened"))
 

@@ -18,7 +18,7 @@ from backtest.costs.terms import CostTerms
 from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
 
-__all__ = ["Cost", "ScaledCost", "SumOfCosts"]
+__all__ = ["Cost", "ScaledCost", "SumOfCosts", "snake_case"]
 
 
 class Cost(ABC):
@@ -54,7 +54,7 @@ class Cost(ABC):
     @property
     def parts(self) -> tuple[tuple[str, Cost], ...]:
         """The summands as (name, cost), names unique: two costs of one class are two parts."""
-        return ((_snake_case(type(self).__name__), self),)
+        return ((snake_case(type(self).__name__), self),)
 
     @property
     def first_row(self) -> int:
@@ -64,7 +64,7 @@ class Cost(ABC):
     @property
     def depends_on_held(self) -> bool:
         """Whether the cost depends on what was held before."""
-        return any(cost.paid_per_trade for _, cost in self.parts)
+        return self.paid_per_trade
 
     def __add__(self, other: Cost) -> Cost:
         if not isinstance(other, Cost):
@@ -115,6 +115,11 @@ class ScaledCost(Cost):
         return self.cost.first_row
 
     @property
+    def depends_on_held(self) -> bool:
+        """Whether the cost it scales depends on what was held before."""
+        return self.cost.depends_on_held
+
+    @property
     def cash(self) -> bool:  # type: ignore[override]
         """Whether the scaled cost is charged by the simulator."""
         return self.cost.cash
@@ -126,8 +131,8 @@ class ScaledCost(Cost):
 
     @property
     def parts(self) -> tuple[tuple[str, Cost], ...]:
-        """This cost alone, under the name of what it scales."""
-        return tuple((name, self) for name, _ in self.cost.parts)
+        """The parts of the cost it scales, each scaled."""
+        return tuple((name, ScaledCost(self.weight, part)) for name, part in self.cost.parts)
 
 
 @dataclass(frozen=True)
@@ -145,15 +150,7 @@ class SumOfCosts(Cost):
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
         """Return the pieces of all summands."""
-        pieces = [cost.terms(held, market) for cost in self.summands]
-        linear = [piece.linear for piece in pieces if piece.linear is not None]
-        diagonal = [piece.diagonal for piece in pieces if piece.diagonal is not None]
-        return CostTerms(
-            linear=sum(linear[1:], linear[0]) if linear else None,
-            diagonal=sum(diagonal[1:], diagonal[0]) if diagonal else None,
-            loadings=tuple(block for piece in pieces for block in piece.loadings),
-            ramps=tuple(ramp for piece in pieces for ramp in piece.ramps),
-        )
+        return sum((cost.terms(held, market) for cost in self.summands), CostTerms())
 
     def estimate(self, panel: MarketPanel) -> Cost:
         """Return the sum with every estimate fitted."""
@@ -165,6 +162,11 @@ class SumOfCosts(Cost):
         return max(cost.first_row for cost in self.summands)
 
     @property
+    def depends_on_held(self) -> bool:
+        """Whether any summand depends on what was held before."""
+        return any(cost.depends_on_held for cost in self.summands)
+
+    @property
     def parts(self) -> tuple[tuple[str, Cost], ...]:
         """All summands as (name, cost); a repeated name gets a number."""
         return tuple(_numbered(part for cost in self.summands for part in cost.parts))
@@ -174,7 +176,8 @@ def _summands(cost: Cost) -> tuple[Cost, ...]:
     return cost.summands if isinstance(cost, SumOfCosts) else (cost,)
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
+    """Return a class name as the name of a part: "TradingCost" is "trading_cost"."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backtest.costs.base import Cost
-from backtest.costs.parameters import loadings_of
+from backtest.costs.parameters import features_of, loadings_of
 from backtest.costs.terms import CostTerms
 from backtest.errors import CostError
 from backtest.market import MarketSnapshot
@@ -49,10 +49,4 @@ class Exposure(Cost):
     def _loadings(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         if self.loadings is not None:
             return loadings_of(self.loadings, held, market, "Exposure loadings")
-        if market is None or market.features is None:
-            raise CostError(f"Exposure to features {list(self.features)} needs market=panel.at(rows) with features")
-        unknown = [name for name in self.features if name not in market.feature_names]
-        if unknown:
-            raise CostError(f"Exposure: unknown features {unknown}; the panel has {list(market.feature_names)}")
-        columns = [market.feature_names.index(name) for name in self.features]
-        return loadings_of(np.nan_to_num(market.features[..., columns]), held, market, "Exposure features")
+        return features_of(self.features, held, market, "Exposure")

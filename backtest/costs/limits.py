@@ -1,4 +1,4 @@
-"""Constraints on positions. Each lowers itself to `LimitTerms`."""
+"""Constraints on positions: the base class, budgets and limits on norms. Each lowers itself to `LimitTerms`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backtest.costs.parameters import Parameter, aligned, check_parameter
+from backtest.costs.parameters import Parameter, check_parameter, one_a_row
 from backtest.costs.terms import LimitTerms
-from backtest.market import MarketSnapshot
+from backtest.market import MarketPanel, MarketSnapshot
 
-__all__ = [
-    "Constraint",
-    "DollarNeutral",
-    "FullyInvested",
-    "LeverageLimit",
-    "LongOnly",
-    "PositionLimit",
-    "TurnoverLimit",
-]
+__all__ = ["Constraint", "DollarNeutral", "FullyInvested", "LeverageLimit", "TurnoverLimit"]
 
 
 class Constraint(ABC):
@@ -29,6 +21,20 @@ class Constraint(ABC):
     @abstractmethod
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
         """Return the pieces this constraint adds to the canonical problem, given the weights held (B, N)."""
+
+    def estimate(self, panel: MarketPanel) -> Constraint:
+        """Return this constraint with everything it estimates fitted to `panel`, row `t` from rows up to `t` alone."""
+        return self
+
+    @property
+    def first_row(self) -> int:
+        """First panel row at which everything the constraint estimates is known."""
+        return 0
+
+    @property
+    def depends_on_held(self) -> bool:
+        """Whether the set depends on what was held before."""
+        return False
 
 
 def _sum_to(total: float, held: Tensor) -> LimitTerms:
@@ -53,34 +59,6 @@ class FullyInvested(Constraint):
         return _sum_to(1.0, held)
 
 
-@dataclass(frozen=True)
-class LongOnly(Constraint):
-    """`q >= 0`."""
-
-    def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
-        """Return a lower limit of 0."""
-        return LimitTerms(lower=torch.zeros_like(held[:1]))
-
-
-@dataclass(frozen=True, eq=False)
-class PositionLimit(Constraint):
-    """`|q_i| <= limit_i`.
-
-    Attributes:
-        limit: scalar, (N,), (B, N) or a Series by asset; fraction of wealth.
-    """
-
-    limit: Parameter
-
-    def __post_init__(self) -> None:
-        check_parameter(self.limit, "PositionLimit", "limit")
-
-    def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
-        """Return two-sided limits on each weight."""
-        limit = aligned(self.limit, held, market, "PositionLimit limit")
-        return LimitTerms(lower=-limit, upper=limit)
-
-
 @dataclass(frozen=True, eq=False)
 class LeverageLimit(Constraint):
     """`sum_i |q_i| <= limit`: longs plus shorts, as a fraction of wealth.
@@ -96,7 +74,7 @@ class LeverageLimit(Constraint):
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
         """Return a limit on the L1 norm of the weights."""
-        return LimitTerms(leverage=_one_a_row(self.limit, held))
+        return LimitTerms(leverage=one_a_row(self.limit, held, "LeverageLimit limit").squeeze(-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +92,9 @@ class TurnoverLimit(Constraint):
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
         """Return a limit on the L1 norm of the trades."""
-        return LimitTerms(turnover=_one_a_row(self.limit, held))
+        return LimitTerms(turnover=one_a_row(self.limit, held, "TurnoverLimit limit").squeeze(-1))
 
-
-def _one_a_row(limit: Parameter, held: Tensor) -> Tensor:
-    return torch.as_tensor(limit, dtype=held.dtype, device=held.device).reshape(-1)
+    @property
+    def depends_on_held(self) -> bool:
+        """True: it limits trades."""
+        return True

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from backtest.costs.base import Cost
+from backtest.costs.curves import Root
 from backtest.costs.parameters import Parameter, aligned, check_parameter
 from backtest.costs.terms import CostTerms, Ramp
+from backtest.errors import CostError
 from backtest.market import MarketSnapshot
 
 __all__ = ["L1", "Ridge", "SoftL1"]
@@ -62,29 +65,45 @@ class L1(Cost):
 
 @dataclass(frozen=True, eq=False)
 class SoftL1(Cost):
-    """The Huber form of L1: `w q^2 / (2 width)` where `|q| <= width`, `w (|q| - width / 2)` beyond.
+    """L1 with its kink rounded off, over about `width` on each side of 0.
+
+    `form="huber"`: `w q^2 / (2 width)` where `|q| <= width`, `w (|q| - width / 2)` beyond.
+    `form="root"`: `w (sqrt(q^2 + width^2) - width)`, which bends everywhere.
 
     Attributes:
-        width: weight within which the penalty is quadratic; more than 0.
+        width: scalar, (N,), (B, N) or a Series by asset; weight, more than 0.
         weight: as in L1.
+        form: "huber" or "root".
 
-    Source: Huber (1964), "Robust estimation of a location parameter".
+    Source: Huber (1964), "Robust estimation of a location parameter"; Charbonnier et al. (1997), "Deterministic
+    edge-preserving regularization in computed imaging", for the root.
     """
 
-    width: float
+    width: Parameter
     weight: Parameter = 1.0
+    form: Literal["huber", "root"] = "huber"
 
     def __post_init__(self) -> None:
         check_parameter(self.width, "SoftL1", "width", minimum=1e-12)
         check_parameter(self.weight, "SoftL1", "weight")
+        if self.form not in ("huber", "root"):
+            raise CostError(f'SoftL1: form is {self.form!r}: give "huber" or "root"')
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the penalty by asset (B, N)."""
-        size, weight = q.abs(), aligned(self.weight, held, market, "SoftL1 weight")
-        return weight * torch.where(size <= self.width, size.square() / (2 * self.width), size - self.width / 2)
+        width, weight = self._parameters(held, market)
+        size = q.abs()
+        if self.form == "root":
+            return weight * size.square() / (torch.sqrt(size.square() + width.square()) + width)
+        return weight * torch.where(size <= width, size.square() / (2 * width), size - width / 2)
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
-        """Return a ramp around 0."""
+        """Return a ramp, or a root, around 0."""
+        width, weight = self._parameters(held, market)
+        if self.form == "root":
+            return CostTerms(curves=(Root(centre=torch.zeros_like(width), weight=weight, width=width),))
+        return CostTerms(ramps=(Ramp(start=-width, left=-weight, right=weight, end=width),))
+
+    def _parameters(self, held: Tensor, market: MarketSnapshot | None) -> tuple[Tensor, Tensor]:
         weight = aligned(self.weight, held, market, "SoftL1 weight")
-        end = torch.full_like(weight, self.width)
-        return CostTerms(ramps=(Ramp(start=-end, left=-weight, right=weight, end=end),))
+        return aligned(self.width, held, market, "SoftL1 width"), weight

@@ -12,6 +12,7 @@ from torch import Tensor
 from backtest.costs.base import Cost
 from backtest.costs.factor_model import FactorModelHistory, estimate_factor_models
 from backtest.costs.parameters import Parameter, aligned, as_tensor, check_parameter, loadings_of
+from backtest.costs.semidefinite import check_semidefinite, semidefinite_root
 from backtest.costs.terms import CostTerms
 from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
@@ -118,9 +119,5 @@ def _square_root(covariance: np.ndarray | Tensor, *, like: Tensor) -> Tensor:
     root, info = torch.linalg.cholesky_ex(matrix)
     if not bool(info.any()):
         return root
-    values, vectors = torch.linalg.eigh(matrix)
-    if bool((values < -1e-10 * values.abs().max()).any()):
-        raise CostError(
-            f"FactorRisk: factor_covariance is not positive semidefinite: eigenvalue {float(values.min()):.3g}"
-        )
-    return vectors * values.clamp(min=0).sqrt().unsqueeze(-2)
+    check_semidefinite(matrix, "FactorRisk: factor_covariance")
+    return semidefinite_root(matrix)

@@ -282,11 +282,12 @@ class MarketPanel:
         by_asset = [f for f in _TIMED if f != "cash_rate" and getattr(self, f) is not None]
         return replace(self, assets=wanted, **{f: getattr(self, f)[:, columns] for f in by_asset})
 
-    def at(self, rows: int | Sequence[int] | np.ndarray) -> MarketSnapshot:
+    def at(self, rows: int | Sequence[int] | np.ndarray, *, wealth: float | np.ndarray | None = None) -> MarketSnapshot:
         """What costs see at the given rows.
 
         Args:
             rows: one row number, or (B,) of them, in any order.
+            wealth: currency to invest, one number or one for each problem; for costs that grow with it.
 
         Raises:
             LabelError: a row number is outside 0..T-1.
@@ -305,6 +306,7 @@ class MarketPanel:
             features=None if self.features is None else self.features[index],
             feature_names=self.feature_names,
             periods_per_year=self.periods_per_year,
+            wealth=None if wealth is None else np.array(wealth, dtype=float, ndmin=1),
         )
 
     def targets(self, lag: int = 1) -> np.ndarray:

@@ -24,6 +24,7 @@ class MarketSnapshot:
         features: (B, N, K); NaN = not available.
         feature_names: K names.
         periods_per_year: 252, 52 or 12.
+        wealth: (B,) currency, what each row has to invest just before it trades.
     """
 
     assets: pd.Index | None = None
@@ -33,3 +34,4 @@ class MarketSnapshot:
     features: np.ndarray | None = None
     feature_names: tuple[str, ...] = ()
     periods_per_year: float | None = None
+    wealth: np.ndarray | None = None

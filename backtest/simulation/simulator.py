@@ -84,7 +84,7 @@ def simulate(
         alive = ~record.ruined
         wealth, held = ledger.wealth, ledger.weights
         tradable = panel.tradable[row] & alive[:, None]
-        market = panel.at(row)
+        market = panel.at(row, wealth=wealth)
         decision = policy.decide(p[:, row - lag].copy(), np.where(alive[:, None], held, 0.0), market, tradable)
         q = record.accept(decision, row=row, held=held, tradable=tradable, on_failure=on_failure)
 

@@ -7,6 +7,7 @@ from backtest.solver.position_solver import PositionSolver
 from backtest.solver.reference import ReferenceSolution, reference_solve
 from backtest.solver.residuals import Multipliers, constraint_violation, optimality_residual
 from backtest.solver.solution import Solution, Status
+from backtest.solver.warm_start import WarmStarts
 
 __all__ = [
     "CanonicalProblem",
@@ -16,6 +17,7 @@ __all__ = [
     "Solution",
     "SolutionMap",
     "Status",
+    "WarmStarts",
     "clashing_constraints",
     "constraint_violation",
     "optimality_residual",

@@ -1,9 +1,10 @@
 """The canonical problem, assembled from costs and constraints.
 
-    minimise_x  -c'x + 1/2 |G'x|^2 + 1/2 sum_i d_i x_i^2 + sum_i phi_i(x_i)
-    subject to  A x = b,  E x <= e,  |x|_1 <= L,  |x - held|_1 <= U,  lower <= x <= upper
+    minimise_x  -c'x + 1/2 |G'x|^2 + 1/2 sum_i d_i x_i^2 + sum_i phi_i(x_i) + h(x) + soft limits + constant
+    subject to  A x = b,  E x <= e,  |x|_1 <= L,  |x - held|_1 <= U,  lower <= x <= upper,  Q_m(x) <= r_m
 
-with `c = p - l`. B rows at once; a tensor whose first size is 1 is shared by all rows.
+with `c = p - l`. B rows at once; a tensor whose first size is 1 is shared by all rows. A soft inequality or norm limit
+stands among the hard ones with a softness above 0, the inverse of its penalty's weight.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from backtest.costs import Constraint, Cost, CostTerms, LimitTerms, Ramp
+from backtest.costs import Bend, Constraint, Cost, CostTerms, Curve, LimitTerms, QuadraticLimit, Ramp, SmoothFunction
+from backtest.errors import CostError
 from backtest.market import MarketSnapshot
-from backtest.solver.separable import pick_rows
 
-__all__ = ["CanonicalProblem", "assemble"]
+__all__ = ["CanonicalProblem", "assemble", "pick_rows", "quadratic_value"]
+
+MAXIMUM_SOFTNESS = 1e200
+"""Softness of a limit whose penalty weighs nothing."""
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -29,66 +36,98 @@ class CanonicalProblem:
     Attributes:
         c: (B, N) what a unit of weight earns: the prediction less linear costs.
         held: (B, N) weights before trading.
+        constant: (B | 1, N) cost that does not depend on the weights; counts by its sum.
+        linear: (B | 1, N), `l`, the linear costs that `c` has taken off already.
         loadings: (B | 1, N, k), `G`.
         diagonal: (B | 1, N), `d`, at least 0.
-        ramps: the pieces of `phi`.
+        ramps, bends, curves: the pieces of `phi`.
+        smooth: the pieces of `h`.
         lower, upper: (B | 1, N); infinite where there is no limit.
         equality: (B | 1, m, N) and (B | 1, m), `A` and `b`.
         inequality: (B | 1, q, N) and (B | 1, q), `E` and `e`.
-        leverage, turnover: (B | 1,) limits on the norms; None where there is none.
+        leverage, turnover: (B | 1, l) and (B | 1, t) limits on the norms.
+        softness: (B | 1, q + l + t) of the inequalities and norm limits in this order; 0 where the limit is hard.
+        quadratic: limits on quadratics.
         limits: the constraints that the fields above add up, each under its name; names are unique.
     """
 
     c: Tensor
     held: Tensor
+    constant: Tensor
+    linear: Tensor
     loadings: Tensor
     diagonal: Tensor
     ramps: tuple[Ramp, ...]
+    bends: tuple[Bend, ...]
+    curves: tuple[Curve, ...]
+    smooth: tuple[SmoothFunction, ...]
     lower: Tensor
     upper: Tensor
     equality: tuple[Tensor, Tensor]
     inequality: tuple[Tensor, Tensor]
-    leverage: Tensor | None
-    turnover: Tensor | None
+    leverage: Tensor
+    turnover: Tensor
+    softness: Tensor
+    quadratic: tuple[QuadraticLimit, ...] = ()
     limits: tuple[tuple[str, LimitTerms], ...] = ()
 
     def objective(self, x: Tensor) -> Tensor:
-        """Return the objective (B,) at weights `x` (B, N)."""
-        return self.cost(x) - (self.c * x).sum(-1)
+        """Return what is minimised (B,) at weights `x` (B, N)."""
+        return self.cost(x) - ((self.c + self.linear) * x).sum(-1)
 
     def cost(self, x: Tensor) -> Tensor:
-        """Return `1/2 |G'x|^2 + 1/2 sum d x^2 + sum phi(x)` (B,) at weights `x` (B, N)."""
+        """Return `C(x)` (B,) at weights `x` (B, N): linear and constant costs and soft limits included."""
         exposure = torch.einsum("bnk,bn->bk", self.loadings.expand(len(x), -1, -1), x)
-        separable = self.diagonal * x.square() / 2
-        for ramp in self.ramps:
-            separable = separable + ramp.value(x)
-        return separable.sum(-1) + exposure.square().sum(-1) / 2
+        separable = self.constant + self.linear * x + self.diagonal * x.square() / 2
+        pieces: tuple[Ramp | Bend | Curve, ...] = (*self.ramps, *self.bends, *self.curves)
+        for piece in pieces:
+            separable = separable + piece.value(x)
+        total = separable.sum(-1) + exposure.square().sum(-1) / 2
+        for function in self.smooth:
+            total = total + function.value(x)
+        if self.softness.shape[-1]:
+            soft = self.softness > 0
+            beyond = torch.where(soft, self.violation(x).clamp(min=0), 0.0)
+            total = total + (beyond.square() / torch.where(soft, 2 * self.softness, 1.0)).sum(-1)
+        return total
+
+    def violation(self, x: Tensor) -> Tensor:
+        """Return `(E x - e, |x|_1 - L, |x - held|_1 - U)` (B, q + l + t), negative where a limit is kept."""
+        matrix, bound = self.inequality
+        return torch.cat(
+            [
+                (matrix @ x.unsqueeze(-1)).squeeze(-1) - bound,
+                x.abs().sum(-1, keepdim=True) - self.leverage.expand(len(x), -1),
+                (x - self.held).abs().sum(-1, keepdim=True) - self.turnover.expand(len(x), -1),
+            ],
+            dim=-1,
+        )
 
     def rows(self, index: Tensor) -> CanonicalProblem:
         """Return the problems of the rows `index`."""
-        return replace(
-            self,
-            c=self.c[index],
-            held=pick_rows(self.held, index),
-            loadings=pick_rows(self.loadings, index),
-            diagonal=pick_rows(self.diagonal, index),
-            ramps=tuple(
-                Ramp(
-                    pick_rows(ramp.start, index),
-                    pick_rows(ramp.left, index),
-                    pick_rows(ramp.right, index),
-                    None if ramp.end is None else pick_rows(ramp.end, index),
-                )
-                for ramp in self.ramps
-            ),
-            lower=pick_rows(self.lower, index),
-            upper=pick_rows(self.upper, index),
-            equality=(pick_rows(self.equality[0], index), pick_rows(self.equality[1], index)),
-            inequality=(pick_rows(self.inequality[0], index), pick_rows(self.inequality[1], index)),
-            leverage=None if self.leverage is None else pick_rows(self.leverage, index),
-            turnover=None if self.turnover is None else pick_rows(self.turnover, index),
-            limits=tuple((name, _limit_rows(limit, index)) for name, limit in self.limits),
-        )
+        return _pick(self, index)
+
+
+def pick_rows(tensor: Tensor, index: Tensor) -> Tensor:
+    """Return the rows `index` of a batch, or the tensor itself when all rows share it."""
+    return tensor if tensor.shape[0] == 1 else tensor[index]
+
+
+def quadratic_value(limit: QuadraticLimit, x: Tensor) -> Tensor:
+    """Return `Q(x)` (B, 1) of a quadratic limit at weights `x` (B, N)."""
+    terms = limit.terms
+    total = torch.zeros_like(x)
+    if terms.constant is not None:
+        total = total + terms.constant
+    if terms.linear is not None:
+        total = total + terms.linear * x
+    if terms.diagonal is not None:
+        total = total + terms.diagonal * x.square() / 2
+    value = total.sum(-1, keepdim=True)
+    for block in terms.loadings:
+        exposure = torch.einsum("bnk,bn->bk", block.expand(len(x), -1, -1), x)
+        value = value + exposure.square().sum(-1, keepdim=True) / 2
+    return value
 
 
 def assemble(
@@ -115,25 +154,20 @@ def assemble(
         smoothing: weight over which every kink is smoothed (Huber); 0 leaves kinks as they are.
     """
     n_assets = p.shape[-1]
-    linear, diagonal = torch.zeros_like(p[:1]), torch.zeros_like(p[:1])
-    blocks: list[Tensor] = []
-    ramps: list[Ramp] = []
+    terms = CostTerms()
     for _, cost in costs.parts:
-        terms: CostTerms = cost.terms(held, market)
-        if cost.paid_per_trade:
-            terms = terms.scaled(1 / holding_periods)
-        linear = linear if terms.linear is None else linear + terms.linear
-        diagonal = diagonal if terms.diagonal is None else diagonal + terms.diagonal
-        blocks.extend(terms.loadings)
-        ramps.extend(terms.ramps)
-    ramps = _merge_kinks(ramps, held)
+        part = cost.terms(held, market)
+        terms = terms + (part.scaled(1 / holding_periods) if cost.paid_per_trade else part)
+    ramps = _merge_kinks(list(terms.ramps), held)
     if smoothing > 0:
         ramps = [ramp.widened(smoothing) for ramp in ramps]
 
     lower, upper = p.new_full((1, n_assets), -torch.inf), p.new_full((1, n_assets), torch.inf)
     equalities: list[tuple[Tensor, Tensor]] = []
     inequalities: list[tuple[Tensor, Tensor]] = []
-    leverage = turnover = None
+    leverage: list[Tensor] = []
+    turnover: list[Tensor] = []
+    quadratic: list[QuadraticLimit] = []
     limits = _named_limits(constraints, held, market, tradable)
     for _, limit in limits:
         lower = lower if limit.lower is None else torch.maximum(lower, limit.lower)
@@ -142,23 +176,71 @@ def assemble(
             equalities.append(limit.equality)
         if limit.inequality is not None:
             inequalities.append(limit.inequality)
-        leverage = _smaller(leverage, limit.leverage)
-        turnover = _smaller(turnover, limit.turnover)
+        if limit.leverage is not None:
+            leverage = [_smallest(leverage, limit.leverage.reshape(-1, 1))]
+        if limit.turnover is not None:
+            turnover = [_smallest(turnover, limit.turnover.reshape(-1, 1))]
+        quadratic.extend(limit.quadratic)
+    softness: list[list[Tensor]] = [
+        [bound.new_zeros(1, bound.shape[-1]) for _, bound in inequalities],
+        [bound.new_zeros(1, 1) for bound in leverage],
+        [bound.new_zeros(1, 1) for bound in turnover],
+    ]
+    for soft in terms.soft:
+        share = (1 / soft.weight).clamp(max=MAXIMUM_SOFTNESS)
+        if soft.limit.inequality is not None:
+            inequalities.append(soft.limit.inequality)
+            softness[0].append(share.expand(-1, soft.limit.inequality[1].shape[-1]))
+        if soft.limit.leverage is not None:
+            leverage.append(soft.limit.leverage.reshape(-1, 1))
+            softness[1].append(share)
+        if soft.limit.turnover is not None:
+            turnover.append(soft.limit.turnover.reshape(-1, 1))
+            softness[2].append(share)
 
+    nothing = p.new_zeros(1, 0)
     return CanonicalProblem(
-        c=p - linear,
+        c=p if terms.linear is None else p - terms.linear,
         held=held,
-        loadings=_stack(blocks, p.new_zeros(1, n_assets, 0), dim=2),
-        diagonal=diagonal,
+        constant=p.new_zeros(1, n_assets) if terms.constant is None else terms.constant,
+        linear=p.new_zeros(1, n_assets) if terms.linear is None else terms.linear,
+        loadings=_joined(list(terms.loadings), p.new_zeros(1, n_assets, 0), dim=2),
+        diagonal=p.new_zeros(1, n_assets) if terms.diagonal is None else terms.diagonal,
         ramps=tuple(ramps),
+        bends=terms.bends,
+        curves=terms.curves,
+        smooth=terms.smooth,
         lower=lower,
         upper=upper,
-        equality=_stack_rows(equalities, p),
-        inequality=_stack_rows(inequalities, p),
-        leverage=leverage,
-        turnover=turnover,
+        equality=_stacked(equalities, p),
+        inequality=_stacked(inequalities, p),
+        leverage=_joined(leverage, nothing, dim=1),
+        turnover=_joined(turnover, nothing, dim=1),
+        softness=_joined([part for parts in softness for part in parts], nothing, dim=1),
+        quadratic=tuple(_checked(limit) for limit in quadratic),
         limits=limits,
     )
+
+
+def _checked(limit: QuadraticLimit) -> QuadraticLimit:
+    terms = limit.terms
+    if terms.ramps or terms.bends or terms.curves or terms.smooth or terms.soft:
+        raise CostError("a limit on a cost needs a quadratic one, such as FactorRisk: others have no such limit")
+    return limit
+
+
+def _pick(part: Part, index: Tensor) -> Part:
+    """Return any part of a problem with the rows `index` of its batch."""
+    result: Any = part
+    if isinstance(part, Tensor):
+        result = pick_rows(part, index)
+    elif isinstance(part, tuple):
+        result = tuple(_pick(member, index) for member in part)
+    elif isinstance(part, Curve | SmoothFunction):
+        result = part.rows(index)
+    elif is_dataclass(part) and not isinstance(part, type):
+        result = replace(part, **{each.name: _pick(getattr(part, each.name), index) for each in fields(part)})
+    return result
 
 
 def _named_limits(
@@ -194,23 +276,6 @@ def _name_of(constraint: Constraint) -> str:
     return type(constraint).__name__ + (f"({', '.join(numbers)})" if numbers else "")
 
 
-def _limit_rows(limit: LimitTerms, index: Tensor) -> LimitTerms:
-    def pick(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else pick_rows(tensor, index)
-
-    def pick_both(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-        return None if pair is None else (pick_rows(pair[0], index), pick_rows(pair[1], index))
-
-    return LimitTerms(
-        lower=pick(limit.lower),
-        upper=pick(limit.upper),
-        equality=pick_both(limit.equality),
-        inequality=pick_both(limit.inequality),
-        leverage=pick(limit.leverage),
-        turnover=pick(limit.turnover),
-    )
-
-
 def _merge_kinks(ramps: list[Ramp], held: Tensor) -> list[Ramp]:
     """Add up the kinks at 0, and those at the weight held: fewer breaks to sort."""
     merged: dict[str, Ramp] = {}
@@ -231,24 +296,20 @@ def _merge_kinks(ramps: list[Ramp], held: Tensor) -> list[Ramp]:
     return [*merged.values(), *others]
 
 
-def _smaller(limit: Tensor | None, other: Tensor | None) -> Tensor | None:
-    if limit is None or other is None:
-        return other if limit is None else limit
-    return torch.minimum(limit, other)
+def _smallest(limits: list[Tensor], other: Tensor) -> Tensor:
+    return torch.minimum(limits[0], other) if limits else other
 
 
-def _stack(blocks: list[Tensor], empty: Tensor, *, dim: int) -> Tensor:
+def _joined(blocks: list[Tensor], empty: Tensor, *, dim: int) -> Tensor:
+    """Return blocks side by side, shared ones repeated for each row where some are not shared."""
     if not blocks:
         return empty
     if len(blocks) == 1:
         return blocks[0]
     size = max(block.shape[0] for block in blocks)
-    return torch.cat([block.expand(size, -1, -1) for block in blocks], dim=dim)
+    return torch.cat([block.expand(size, *block.shape[1:]) for block in blocks], dim=dim)
 
 
-def _stack_rows(rows: list[tuple[Tensor, Tensor]], p: Tensor) -> tuple[Tensor, Tensor]:
-    matrix = _stack([matrix for matrix, _ in rows], p.new_zeros(1, 0, p.shape[-1]), dim=1)
-    bounds = [bound for _, bound in rows]
-    size = max((bound.shape[0] for bound in bounds), default=1)
-    bound = torch.cat([bound.expand(size, -1) for bound in bounds], dim=1) if bounds else p.new_zeros(1, 0)
-    return matrix, bound
+def _stacked(rows: list[tuple[Tensor, Tensor]], p: Tensor) -> tuple[Tensor, Tensor]:
+    matrix = _joined([matrix for matrix, _ in rows], p.new_zeros(1, 0, p.shape[-1]), dim=1)
+    return matrix, _joined([bound for _, bound in rows], p.new_zeros(1, 0), dim=1)

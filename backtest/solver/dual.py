@@ -2,21 +2,22 @@
 
 Write `1/2 |G'x|^2 = max_v v'G'x - 1/2 |v|^2`. For fixed multipliers `z = (v, y, mu, lambda_L, lambda_U)` the problem
 splits into scalar problems, whose minimisers are `x(z) = response(c - G v - A'y - E'mu)`; the dual function
-is concave, once differentiable, and
+is concave, once differentiable, and with `s` the softness of each multiplier (1 for a factor, 0 for a hard limit,
+1 / weight for a soft one)
 
-    gradient  = (G'x - v, A x - b, E x - e, |x|_1 - L, |x - held|_1 - U)
-    - Hessian = M' W M + diag(I, 0, 0, 0, 0),   W = diag(dx/dc),   M = [G, A', E', sign(x), sign(x - held)].
+    gradient  = (G'x, A x - b, E x - e, |x|_1 - L, |x - held|_1 - U) - s z
+    - Hessian = M' W M + diag(s),   W = diag(dx/dc),   M = [G, A', E', sign(x), sign(x - held)].
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from backtest.solver.canonical import CanonicalProblem
-from backtest.solver.separable import Separable, pick_rows
+from backtest.solver.canonical import CanonicalProblem, pick_rows
+from backtest.solver.separable import Separable
 
 __all__ = ["ROUNDING", "Dual"]
 
@@ -33,8 +34,9 @@ class Dual:
         held: (B, N).
         columns: (B | 1, N, r), `[G, A', E']`.
         offset: (B, R), `(0, b, e, L, U)`; R counts all multipliers.
+        softness: (B | 1, R), `s`.
         n_factors, n_equalities: how many multipliers are factors and equalities; the rest have a sign.
-        has_leverage, has_turnover: whether there is a limit on each norm.
+        n_leverage, n_turnover: number of limits on each norm, the last of the multipliers.
         separable: the scalar problems.
     """
 
@@ -42,10 +44,11 @@ class Dual:
     held: Tensor
     columns: Tensor
     offset: Tensor
+    softness: Tensor
     n_factors: int
     n_equalities: int
-    has_leverage: bool
-    has_turnover: bool
+    n_leverage: int
+    n_turnover: int
     separable: Separable
 
     @staticmethod
@@ -56,35 +59,37 @@ class Dual:
         blocks = [block for block in (problem.loadings, a.mT, e_matrix.mT) if block.shape[-1]]
         size = max((block.shape[0] for block in blocks), default=1)
         columns = torch.cat([block.expand(size, -1, -1) for block in blocks], dim=-1) if blocks else problem.loadings
-        norms = [limit for limit in (problem.leverage, problem.turnover) if limit is not None]
         offset = torch.cat(
             [
                 problem.c.new_zeros(n_rows, problem.loadings.shape[-1]),
-                b.expand(n_rows, -1),
-                e.expand(n_rows, -1),
-                *(limit.unsqueeze(-1).expand(n_rows, 1) for limit in norms),
+                *(part.expand(n_rows, -1) for part in (b, e, problem.leverage, problem.turnover)),
             ],
             dim=-1,
         )
+        hard = [torch.ones_like(problem.loadings[:1, 0, :]), torch.zeros_like(b[:1])]
+        n_leverage, n_turnover = problem.leverage.shape[-1], problem.turnover.shape[-1]
         separable = Separable.of(
             diagonal,
-            problem.ramps,
+            ramps=problem.ramps,
+            bends=problem.bends,
+            curves=problem.curves,
             lower=problem.lower,
             upper=problem.upper,
             held=problem.held,
-            has_leverage=problem.leverage is not None,
-            has_turnover=problem.turnover is not None,
+            has_leverage=n_leverage > 0,
+            has_turnover=n_turnover > 0,
         )
         return Dual(
-            problem.c,
-            problem.held,
-            columns,
-            offset,
-            problem.loadings.shape[-1],
-            b.shape[-1],
-            problem.leverage is not None,
-            problem.turnover is not None,
-            separable,
+            c=problem.c,
+            held=problem.held,
+            columns=columns,
+            offset=offset,
+            softness=torch.cat([part.expand(len(problem.softness), -1) for part in (*hard, problem.softness)], dim=-1),
+            n_factors=problem.loadings.shape[-1],
+            n_equalities=b.shape[-1],
+            n_leverage=n_leverage,
+            n_turnover=n_turnover,
+            separable=separable,
         )
 
     @property
@@ -99,16 +104,14 @@ class Dual:
 
     def rows(self, index: Tensor) -> Dual:
         """Return the dual of the rows `index`."""
-        return Dual(
-            self.c[index],
-            pick_rows(self.held, index),
-            pick_rows(self.columns, index),
-            self.offset[index],
-            self.n_factors,
-            self.n_equalities,
-            self.has_leverage,
-            self.has_turnover,
-            self.separable.rows(index),
+        return replace(
+            self,
+            c=self.c[index],
+            held=pick_rows(self.held, index),
+            columns=pick_rows(self.columns, index),
+            offset=self.offset[index],
+            softness=pick_rows(self.softness, index),
+            separable=self.separable.rows(index),
         )
 
     def earned(self, z: Tensor) -> Tensor:
@@ -130,28 +133,25 @@ class Dual:
 
     def respond(self, earned: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x` and `W` (B, N) at what a unit of weight earns after the linear multipliers."""
-        leverage = z[:, self.n_linear : self.n_linear + 1] if self.has_leverage else None
-        turnover = z[:, -1:] if self.has_turnover else None
+        norms = z[:, self.n_linear :]
+        leverage = norms[:, : self.n_leverage].sum(-1, keepdim=True) if self.n_leverage else None
+        turnover = norms[:, self.n_leverage :].sum(-1, keepdim=True) if self.n_turnover else None
         return self.separable.response(earned, leverage, turnover)
 
     def gradient(self, x: Tensor, z: Tensor) -> Tensor:
         """Return the gradient (B, R) of the dual function at multipliers `z`, where the weights are `x`."""
         parts = [self.gather(x)]
-        if self.has_leverage:
-            parts.append(x.abs().sum(-1, keepdim=True))
-        if self.has_turnover:
-            parts.append((x - self.held).abs().sum(-1, keepdim=True))
-        gradient = torch.cat(parts, dim=-1) - self.offset
-        gradient[:, : self.n_factors] -= z[:, : self.n_factors]
-        return gradient
+        if self.n_leverage:
+            parts.append(x.abs().sum(-1, keepdim=True).expand(-1, self.n_leverage))
+        if self.n_turnover:
+            parts.append((x - self.held).abs().sum(-1, keepdim=True).expand(-1, self.n_turnover))
+        return torch.cat(parts, dim=-1) - self.offset - self.softness * z
 
     def norm_signs(self, x: Tensor) -> Tensor:
-        """Return the columns of M for the norm limits (B, N, 0 | 1 | 2)."""
-        signs = []
-        if self.has_leverage:
-            signs.append(torch.sign(x))
-        if self.has_turnover:
-            signs.append(torch.sign(x - self.held))
+        """Return the columns of M for the norm limits (B, N, l + t)."""
+        signs = [torch.sign(x)] * self.n_leverage
+        if self.n_turnover:
+            signs += [torch.sign(x - self.held)] * self.n_turnover
         return torch.stack(signs, dim=-1) if signs else x.new_zeros(*x.shape, 0)
 
     def curvature(self, x: Tensor, flexibility: Tensor) -> Tensor:
@@ -167,9 +167,7 @@ class Dual:
             cross = torch.bmm(weighted, signs)
             norms = torch.bmm((signs * flexibility.unsqueeze(-1)).mT, signs)
             linear = torch.cat([torch.cat([linear, cross], dim=-1), torch.cat([cross.mT, norms], dim=-1)], dim=-2)
-        diagonal = torch.diagonal(linear, dim1=-2, dim2=-1)
-        diagonal[:, : self.n_factors] += 1
-        return linear
+        return linear + torch.diag_embed(self.softness)
 
     def scale(self, x: Tensor, z: Tensor, flexibility: Tensor) -> Tensor:
         """Return the size (B, R) that each gradient entry is measured against: that of the terms it is a difference of.
@@ -180,25 +178,23 @@ class Dual:
         reach = ROUNDING * flexibility * price
         length = x.square().sum(-1, keepdim=True).sqrt() + reach.square().sum(-1, keepdim=True).sqrt()
         column_size = self.columns.square().sum(-2).sqrt()
-        size = column_size * length
-        total = (x.abs() + reach).sum(-1, keepdim=True)
-        norms = [total] * (int(self.has_leverage) + int(self.has_turnover))
-        # A factor's multiplier matters by what it adds to the prices of weights.
-        column_size = column_size[:, : self.n_factors].clamp(min=torch.finfo(x.dtype).tiny)
-        factors = z[:, : self.n_factors].abs() + ROUNDING * price.amax(-1, keepdim=True) / column_size
-        factors = torch.nn.functional.pad(factors, (0, z.shape[-1] - self.n_factors))
-        return torch.cat([size.expand(len(x), -1), *norms], dim=-1) + factors + self.offset.abs()
+        total = (x.abs() + reach).sum(-1, keepdim=True).expand(-1, self.n_leverage + self.n_turnover)
+        size = torch.cat([(column_size * length).expand(len(x), -1), total], dim=-1)
+        # A soft multiplier matters by what it adds to the prices of weights.
+        tiny = torch.finfo(x.dtype).tiny
+        steepness = torch.nn.functional.pad(column_size, (0, z.shape[-1] - self.n_linear), value=1.0).clamp(min=tiny)
+        meant = z.abs() + ROUNDING * price.amax(-1, keepdim=True) / steepness
+        return size + self.softness * meant + self.offset.abs()
 
     def price(self) -> Tensor:
         """Return the size (B, N) of what a unit of each asset's weight earns or costs."""
-        slopes = [side.abs() for point in self.separable.breaks for side in (point.below, point.above)]
-        return self.c.abs() + torch.stack(torch.broadcast_tensors(*slopes)).amax(0)
+        separable = self.separable
+        return self.c.abs() + torch.maximum(separable.below.abs().amax(0), separable.above.abs().amax(0))
 
     def looseness(self) -> Tensor:
         """Return `M' D^-1 M` on its diagonal (B | 1, R): the curvature of each multiplier were no asset stuck."""
         free = self.separable.first_flexibility
         linear = (self.columns.square() * free.unsqueeze(-1)).sum(-2)
-        n_norms = int(self.has_leverage) + int(self.has_turnover)
-        total = free.sum(-1, keepdim=True).expand(-1, n_norms)
+        total = free.sum(-1, keepdim=True).expand(-1, self.n_leverage + self.n_turnover)
         size = max(linear.shape[0], total.shape[0])
         return torch.cat([linear.expand(size, -1), total.expand(size, -1)], dim=-1)

@@ -212,11 +212,12 @@ class _Ray:
     def __init__(self, dual: Dual, z: Tensor, earned: Tensor, direction: Tensor) -> None:
         self.dual, self.z, self.earned, self.direction = dual, z, earned, direction
         self.spread = dual.spread(direction)
-        factors = direction[:, : dual.n_factors]
-        self._square = factors.square().sum(-1, keepdim=True)
-        self._constant = (factors * z[:, : dual.n_factors]).sum(-1, keepdim=True) + (direction * dual.offset).sum(
-            -1, keepdim=True
-        )
+        soft = dual.softness * direction
+        self._square = (soft * direction).sum(-1, keepdim=True)
+        self._constant = (soft * z).sum(-1, keepdim=True) + (direction * dual.offset).sum(-1, keepdim=True)
+        norms = direction[:, dual.n_linear :]
+        self._leverage = norms[:, : dual.n_leverage].sum(-1, keepdim=True)
+        self._turnover = norms[:, dual.n_leverage :].sum(-1, keepdim=True)
         self.size = self._constant.abs()
 
     def rows(self, index: Tensor) -> _Ray:
@@ -228,18 +229,15 @@ class _Ray:
         products = self.spread * x
         slope = products.sum(-1, keepdim=True) - self._constant - length * self._square
         self.size = self._constant.abs() + products.abs().sum(-1, keepdim=True)
-        column = self.dual.n_linear
-        if self.dual.has_leverage:
-            slope = slope + self.direction[:, column : column + 1] * x.abs().sum(-1, keepdim=True)
-        if self.dual.has_turnover:
-            slope = slope + self.direction[:, -1:] * (x - self.dual.held).abs().sum(-1, keepdim=True)
+        if self.dual.n_leverage:
+            slope = slope + self._leverage * x.abs().sum(-1, keepdim=True)
+        if self.dual.n_turnover:
+            slope = slope + self._turnover * (x - self.dual.held).abs().sum(-1, keepdim=True)
         return x, flexibility, slope
 
     def steepness(self) -> Tensor:
         """Return how fast a step moves what a unit of some weight earns (B, 1)."""
-        return self.spread.abs().amax(-1, keepdim=True) + self.direction[:, self.dual.n_linear :].abs().sum(
-            -1, keepdim=True
-        )
+        return self.spread.abs().amax(-1, keepdim=True) + self._leverage.abs() + self._turnover.abs()
 
     def shorten(self, slope: Tensor, length: Tensor) -> Tensor:
         """Return about the shortest step lengths (B, 1) that halve the slope, given ones that do."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from backtest.costs import Constraint, Cost, TurnoverLimit
+from backtest.costs import Constraint, Cost
 from backtest.errors import InfeasibleError, SettingsError, SolverError, UnboundedError
 from backtest.market import MarketPanel, MarketSnapshot
 from backtest.solver.canonical import CanonicalProblem, assemble
+from backtest.solver.conic import needs_cone_solver, solve_conic
 from backtest.solver.derivative import SolutionMap, attach
 from backtest.solver.feasibility import clashing_constraints, endless_direction
+from backtest.solver.inner import count_multipliers
 from backtest.solver.inputs import Batch, read_batch
 from backtest.solver.optimise import optimise
-from backtest.solver.solution import Solution, Status, status_of
+from backtest.solver.optimum import Optimum
+from backtest.solver.solution import DerivativeMap, Solution, Status, status_of
+from backtest.solver.warm_start import WarmStarts, check_keys
 
 __all__ = ["PositionSolver"]
 
@@ -58,11 +62,17 @@ class PositionSolver:
     @property
     def depends_on_held(self) -> bool:
         """Whether positions depend on what was held before."""
-        return self.costs.depends_on_held or any(isinstance(limit, TurnoverLimit) for limit in self.constraints)
+        return self.costs.depends_on_held or any(limit.depends_on_held for limit in self.constraints)
+
+    @property
+    def first_row(self) -> int:
+        """First panel row at which everything that costs and constraints estimate is known."""
+        return max([self.costs.first_row, *(limit.first_row for limit in self.constraints)])
 
     def estimate(self, panel: MarketPanel) -> PositionSolver:
-        """Return this solver with everything its costs estimate fitted to `panel`, causally."""
-        return replace(self, costs=self.costs.estimate(panel))
+        """Return this solver with everything its costs and constraints estimate fitted to `panel`, causally."""
+        constraints = tuple(limit.estimate(panel) for limit in self.constraints)
+        return replace(self, costs=self.costs.estimate(panel), constraints=constraints)
 
     def solve(
         self,
@@ -71,7 +81,8 @@ class PositionSolver:
         *,
         market: MarketSnapshot | None = None,
         tradable: Any = None,
-        start: Tensor | None = None,
+        start: Tensor | WarmStarts | None = None,
+        keys: Sequence[Hashable] | None = None,
         on_failure: OnFailure = "raise",
     ) -> Solution:
         """Return optimal positions for every row, without gradients.
@@ -82,7 +93,9 @@ class PositionSolver:
             held: weights before trading, like `p`; None holds nothing.
             market: `panel.at(rows)`, for costs that need the market.
             tradable: (N,) or (B, N) bool; an asset that cannot be traded keeps its weight. None means all can.
-            start: (B, R) multipliers to start from: `optimum.point.z` of an earlier solution of like problems.
+            start: (B, R) multipliers to start from, `optimum.point.z` of an earlier solution of like problems; or a
+                `WarmStarts`, which keeps them from call to call.
+            keys: names of the B rows in the `WarmStarts`; None takes the panel rows of `market`.
             on_failure: "raise" an error; "hold" what was held; or "nan".
 
         Raises:
@@ -92,14 +105,19 @@ class PositionSolver:
             given = read_batch(p, held, market, tradable)
             batch, bad_input = _without_bad_rows(given)
             problem = self.problem(batch.p, batch.held, market=batch.market, tradable=batch.tradable)
-            optimum = optimise(problem, start)
+            if needs_cone_solver(problem):
+                return self._solve_by_cones(given, batch, problem, bad_input, on_failure)
+            if isinstance(start, WarmStarts):
+                keys = check_keys(_keys(keys, batch), len(batch.p))
+                first = start.recall(keys, count_multipliers(problem), batch.p)
+            else:
+                first = start
+            optimum = optimise(problem, first)
             statuses = status_of(problem, optimum, bad_input)
-            q = optimum.point.x
-            failed = statuses > Status.INACCURATE
-            if bool(failed.any()):
-                if on_failure == "raise":
-                    self._raise(given, problem, statuses)
-                q = torch.where(failed.unsqueeze(-1), given.held if on_failure == "hold" else torch.nan, q)
+            if isinstance(start, WarmStarts):
+                assert keys is not None
+                start.remember(keys, optimum.point.z, statuses <= Status.INACCURATE)
+            q = self._settle(optimum.point.x, given, problem, statuses, on_failure)
             return Solution(batch.like_input(q), statuses, optimum.point.iterations, problem, optimum)
 
     def __call__(
@@ -121,10 +139,19 @@ class PositionSolver:
         batch, _ = _without_bad_rows(given)
         problem = self.problem(batch.p, batch.held, market=batch.market, tradable=batch.tradable)
         failed = (solution.statuses > Status.INACCURATE).unsqueeze(-1)
-        if _only_forecast_moves(problem):
-            q: Tensor = _ForecastToPosition.apply(problem.c, solution.optimum.point.x, solution.solution_map)
+        optimum = solution.optimum
+        if not isinstance(optimum, Optimum):
+            if _moves(problem):
+                raise SolverError(
+                    "a cost given as a CVXPY expression has derivatives in the forecast alone: detach held and the "
+                    "parameters, or write the cost in torch (SeparableCost, SmoothCost)"
+                )
+            q: Tensor = _ForecastToPosition.apply(problem.c, optimum.x, solution.solution_map, True)
+        elif problem.curves or problem.smooth or problem.quadratic or _moves(problem):
+            assert isinstance(solution.solution_map, SolutionMap)
+            q = attach(problem, optimum, solution.solution_map)
         else:
-            q = attach(problem, solution.optimum, solution.solution_map)
+            q = _ForecastToPosition.apply(problem.c, optimum.point.x, solution.solution_map, False)
         if bool(failed.any()):
             q = torch.where(failed, given.held.detach() if on_failure == "hold" else torch.nan, q)
         as_tensor = p if isinstance(p, Tensor) else None
@@ -147,6 +174,25 @@ class PositionSolver:
             smoothing=self.smoothing,
         )
 
+    def _solve_by_cones(
+        self, given: Batch, batch: Batch, problem: CanonicalProblem, bad_input: Tensor, on_failure: OnFailure
+    ) -> Solution:
+        found = solve_conic(problem)
+        statuses = torch.where(bad_input, int(Status.BAD_INPUT), found.statuses)
+        q = self._settle(found.x, given, problem, statuses, on_failure)
+        return Solution(batch.like_input(q), statuses, found.iterations, problem, found)
+
+    def _settle(
+        self, x: Tensor, given: Batch, problem: CanonicalProblem, statuses: Tensor, on_failure: OnFailure
+    ) -> Tensor:
+        """Return weights (B, N) with failed rows as `on_failure` wants them."""
+        failed = statuses > Status.INACCURATE
+        if not bool(failed.any()):
+            return x
+        if on_failure == "raise":
+            self._raise(given, problem, statuses)
+        return torch.where(failed.unsqueeze(-1), given.held if on_failure == "hold" else torch.nan, x)
+
     def _raise(self, given: Batch, problem: CanonicalProblem, statuses: Tensor) -> None:
         failed = torch.nonzero(statuses > Status.INACCURATE).squeeze(-1)
         row = int(failed[0])
@@ -163,6 +209,11 @@ class PositionSolver:
             assets = [repr(_label(given, int(asset))) for asset in endless_direction(one)]
             raise UnboundedError(f"{message}. Assets: {', '.join(assets[:5])}{', ...' if len(assets) > 5 else ''}")
         raise SolverError(message)
+
+
+def _keys(keys: Sequence[Hashable] | None, batch: Batch) -> Sequence[Hashable] | None:
+    rows = None if batch.market is None else batch.market.rows
+    return rows.tolist() if keys is None and rows is not None else keys
 
 
 def _label(given: Batch, asset: int) -> Any:
@@ -185,23 +236,37 @@ class _ForecastToPosition(torch.autograd.Function):
     """Positions as a function of the forecast alone: backward is one small solve."""
 
     @staticmethod
-    def forward(ctx: Any, c: Tensor, q: Tensor, solution_map: SolutionMap) -> Tensor:
-        ctx.solution_map = solution_map
+    def forward(ctx: Any, c: Tensor, q: Tensor, solution_map: DerivativeMap, once: bool) -> Tensor:
+        ctx.solution_map, ctx.once = solution_map, once
+        ctx.save_for_backward(c)
         return q.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.solution_map(gradients[0]), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        gradient = ctx.solution_map(gradients[0])
+        if torch.is_grad_enabled() and ctx.once:
+            raise SolverError("a cost given as a CVXPY expression has first derivatives only")
+        if torch.is_grad_enabled():
+            # Between kinks the derivative does not depend on the forecast: a second one is 0, not missing.
+            gradient = gradient + 0.0 * ctx.saved_tensors[0]
+        return gradient, None, None, None
 
 
-def _only_forecast_moves(problem: CanonicalProblem) -> bool:
-    tensors = [problem.held, problem.loadings, problem.diagonal, problem.lower, problem.upper]
-    tensors += [*problem.equality, *problem.inequality]
-    tensors += [
-        part for ramp in problem.ramps for part in (ramp.start, ramp.left, ramp.right, ramp.end) if part is not None
-    ]
-    tensors += [limit for limit in (problem.leverage, problem.turnover) if limit is not None]
-    return not any(tensor.requires_grad for tensor in tensors)
+def _moves(problem: CanonicalProblem) -> bool:
+    """Return whether anything but `c` carries a graph."""
+    parts = {part.name: getattr(problem, part.name) for part in fields(problem) if part.name not in ("c", "limits")}
+    return any(tensor.requires_grad for tensor in _tensors(tuple(parts.values())))
+
+
+def _tensors(part: Any) -> Iterator[Tensor]:
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, tuple):
+        for member in part:
+            yield from _tensors(member)
+    elif is_dataclass(part):
+        for each in fields(part):
+            yield from _tensors(getattr(part, each.name))
 
 
 def _without_bad_rows(batch: Batch) -> tuple[Batch, Tensor]:

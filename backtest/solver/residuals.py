@@ -2,126 +2,249 @@
 
 At an optimum some multipliers satisfy (Karush, Kuhn, Tucker)
 
-    c - d x - G G'x - A'y - E'mu  in  phi'(x) + lambda_L d|x| + lambda_U d|x - held| + normal cone of the limits
-    A x = b,  E x <= e,  |x|_1 <= L,  |x - held|_1 <= U,  lower <= x <= upper
-    mu, lambda >= 0, and 0 where their constraint is slack.
+    c - d x - G G'x - grad h(x) - A'y - E'mu - sum_m nu_m grad Q_m(x)
+        in  phi'(x) + lambda_L d|x| + lambda_U d|x - held| + normal cone of the limits
+    A x = b,  E x <= e,  |x|_1 <= L,  |x - held|_1 <= U,  lower <= x <= upper,  Q_m(x) <= r_m
+    mu, lambda, nu >= 0, and 0 where their constraint is slack
+
+but for a soft limit, which may be broken, and whose multiplier is its violation divided by its softness.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from backtest.costs import Ramp
-from backtest.solver.canonical import CanonicalProblem
+from backtest.costs import Bend, QuadraticLimit, Ramp
+from backtest.solver.canonical import CanonicalProblem, quadratic_value
 
-__all__ = ["Multipliers", "constraint_violation", "optimality_residual"]
+__all__ = ["Multipliers", "constraint_violation", "optimality_residual", "quadratic_gradient"]
+
+NEAR = 1e-9
+"""A weight within this much of a kink or limit, relative to the size of the weights, counts as on it."""
+
+Slope = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Multipliers:
-    """Multipliers of a batch: `y` (B, m), `mu` (B, q), `leverage` (B, 1), `turnover` (B, 1); 0 where there is none."""
+    """Multipliers of a batch.
+
+    Attributes:
+        equality: (B, m), `y`.
+        inequality: (B, q), `mu`.
+        leverage, turnover: (B, l) and (B, t), `lambda`.
+        quadratic: (B, M), `nu`, of the quadratic limits in their order.
+    """
 
     equality: Tensor
     inequality: Tensor
     leverage: Tensor
     turnover: Tensor
+    quadratic: Tensor
 
     @staticmethod
-    def of(problem: CanonicalProblem, z: Tensor) -> Multipliers:
-        """Split the solver's multipliers (B, R) by what they belong to."""
-        sizes = [problem.loadings.shape[-1], problem.equality[1].shape[-1], problem.inequality[1].shape[-1]]
-        _, equality, inequality, norms = torch.split(z, [*sizes, z.shape[-1] - sum(sizes)], dim=-1)
-        none = z.new_zeros(len(z), 1)
-        leverage = norms[:, :1] if problem.leverage is not None else none
-        turnover = norms[:, -1:] if problem.turnover is not None else none
-        return Multipliers(equality, inequality, leverage, turnover)
+    def of(problem: CanonicalProblem, z: Tensor, quadratic: Tensor | None = None) -> Multipliers:
+        """Split the solver's multipliers by what they belong to.
+
+        Args:
+            problem: B problems.
+            z: (B, k + m + q + l + t), of factors, equalities, inequalities, leverage and turnover in this order.
+            quadratic: (B, M) multipliers of the quadratic limits; None counts as 0.
+        """
+        blocks = (problem.loadings, problem.equality[1], problem.inequality[1], problem.leverage, problem.turnover)
+        _, equality, inequality, leverage, turnover = torch.split(z, [block.shape[-1] for block in blocks], dim=-1)
+        if quadratic is None:
+            quadratic = z.new_zeros(len(z), len(problem.quadratic))
+        return Multipliers(equality, inequality, leverage, turnover, quadratic)
 
 
 def constraint_violation(problem: CanonicalProblem, x: Tensor) -> Tensor:
-    """Return by how much weights `x` (B, N) break each row's worst constraint (B,), as a fraction of wealth."""
-    (a, b), (e_matrix, e) = problem.equality, problem.inequality
-    zero = x.new_zeros(len(x), 1)
-    parts = [
-        (problem.lower - x).clamp(min=0),
-        (x - problem.upper).clamp(min=0),
-        _times(a, x) - b,
-        (_times(e_matrix, x) - e).clamp(min=0),
-        zero if problem.leverage is None else (x.abs().sum(-1) - problem.leverage).clamp(min=0).unsqueeze(-1),
-        zero
-        if problem.turnover is None
-        else ((x - problem.held).abs().sum(-1) - problem.turnover).clamp(min=0).unsqueeze(-1),
-    ]
-    return torch.cat([part.abs() for part in parts], dim=-1).amax(-1)
+    """Return by how much weights `x` (B, N) break each row's worst hard constraint (B,), as a fraction of wealth.
+
+    A constraint is broken by the total weight that must be moved to keep it: for linear rows the excess divided by
+    the largest coefficient, for a quadratic limit the excess divided by the largest entry of its gradient (to first
+    order), less what rounding explains.
+    """
+    with torch.no_grad():
+        (a, b), (e_matrix, e) = problem.equality, problem.inequality
+        excess = torch.where(problem.softness == 0, problem.violation(x), 0.0)
+        n_rows = e.shape[-1]
+        parts = [
+            problem.lower - x,
+            x - problem.upper,
+            (_times(a, x) - b).abs() / _largest(a),
+            excess[:, :n_rows] / _largest(e_matrix),
+            excess[:, n_rows:],
+            *(
+                _ratio(_excess(limit, x), quadratic_gradient(limit, x).abs().amax(-1, keepdim=True))
+                for limit in problem.quadratic
+            ),
+        ]
+        return torch.cat([part.clamp(min=0) for part in parts], dim=-1).amax(-1)
 
 
 def optimality_residual(problem: CanonicalProblem, x: Tensor, multipliers: Multipliers) -> Tensor:
-    """Return the largest violation of the conditions above (B,).
+    """Return the largest violation of the conditions above (B,); NaN where weights or multipliers are.
 
     Stationarity is measured against the largest marginal return or cost of the row, feasibility against the size of
-    the weights, complementarity against both. A weight within 1e-9 of a kink or limit, relative, counts as on it.
+    the weights, complementarity against both. A weight within 1e-9 of a kink or limit, relative, counts as on it:
+    every slope between those just below and just above will do, also where a curve is vertical.
 
     Args:
         problem: B problems.
         x: (B, N) weights.
         multipliers: of the constraints.
     """
-    (a, b), (e_matrix, e) = problem.equality, problem.inequality
-    exposure = torch.einsum("bnk,bn->bk", problem.loadings.expand(len(x), -1, -1), x)
-    risk = problem.diagonal * x + (problem.loadings @ exposure.unsqueeze(-1)).squeeze(-1)
-    shadow = (a.mT @ multipliers.equality.unsqueeze(-1)).squeeze(-1)
-    shadow = shadow + (e_matrix.mT @ multipliers.inequality.unsqueeze(-1)).squeeze(-1)
-    left_over = problem.c - risk - shadow
+    with torch.no_grad():
+        zero = torch.zeros_like(x)
+        exposure = torch.einsum("bnk,bn->bk", problem.loadings.expand(len(x), -1, -1), x)
+        risk = problem.diagonal * x + (problem.loadings @ exposure.unsqueeze(-1)).squeeze(-1)
+        shadow = _times(problem.equality[0].mT, multipliers.equality)
+        shadow = shadow + _times(problem.inequality[0].mT, multipliers.inequality)
+        smooth = sum((function.gradient(x) for function in problem.smooth), zero)
+        for limit, multiplier in zip(problem.quadratic, multipliers.quadratic.unbind(-1), strict=True):
+            shadow = shadow + multiplier.unsqueeze(-1) * quadratic_gradient(limit, x)
+        left_over = problem.c - risk - smooth - shadow
 
-    curvature = (problem.diagonal + problem.loadings.square().sum(-1)).amax(-1, keepdim=True)
-    # Where all weights are 0 the size of a weight is the least that a marginal return or cost could buy.
-    rates = [ramp.left.abs() + ramp.right.abs() for ramp in problem.ramps]
-    least = _ratio(sum(rates, problem.c.abs()).amax(-1, keepdim=True), curvature)
-    size = torch.maximum(x.abs().amax(-1, keepdim=True), least).clamp(min=torch.finfo(x.dtype).tiny)
-    slack = 1e-9 * torch.maximum(size, problem.held.abs().amax(-1, keepdim=True))
-    zero = torch.zeros_like(x)
-    norm_ramps = [
-        Ramp(zero, -multipliers.leverage + zero, multipliers.leverage + zero),
-        Ramp(problem.held + zero, -multipliers.turnover + zero, multipliers.turnover + zero),
-    ]
-    lowest = sum((_slope(ramp, x - slack) for ramp in (*problem.ramps, *norm_ramps)), zero)
-    highest = sum((_slope(ramp, x + slack) for ramp in (*problem.ramps, *norm_ramps)), zero)
-    lowest = torch.where(x <= problem.lower + slack, -torch.inf, lowest)
-    highest = torch.where(x >= problem.upper - slack, torch.inf, highest)
-    distance = (lowest - left_over).clamp(min=0) + (left_over - highest).clamp(min=0)
-    price = torch.stack([part.abs().amax(-1) for part in (problem.c, risk, shadow)]).amax(0)
-    for ramp in (*problem.ramps, *norm_ramps):
-        price = torch.maximum(price, torch.maximum(ramp.left.abs(), ramp.right.abs()).amax(-1))
-    stationarity = _ratio(distance.amax(-1), price)
+        size = _size_of_weights(problem, x)
+        slack = NEAR * size
+        slopes, rates = _slopes(problem, multipliers, zero)
+        lowest = sum((slope(x - slack) for slope in slopes), zero)
+        highest = sum((slope(x + slack) for slope in slopes), zero)
+        lowest = torch.where(x <= problem.lower + slack, -torch.inf, lowest)
+        highest = torch.where(x >= problem.upper - slack, torch.inf, highest)
+        distance = (lowest - left_over).clamp(min=0) + (left_over - highest).clamp(min=0)
+        # A multiplier that only presses weights against their own limits is no measure of anything.
+        inside = torch.isfinite(lowest) & torch.isfinite(highest)
+        pressing = torch.where(inside, shadow, 0.0)
+        marginal = [problem.c, risk, smooth, pressing, *rates, *(slope(x) for slope in slopes)]
+        price = torch.stack([part.abs().amax(-1).expand(len(x)) for part in marginal]).amax(0)
+        stationarity = _ratio(distance.amax(-1), price)
 
-    bounds = torch.cat([b.abs().expand(len(x), -1), e.abs().expand(len(x), -1), size], dim=-1).amax(-1)
-    feasibility = _ratio(constraint_violation(problem, x), bounds)
-
-    gaps = [(e - _times(e_matrix, x)) * multipliers.inequality]
-    if problem.leverage is not None:
-        gaps.append((problem.leverage - x.abs().sum(-1)).unsqueeze(-1) * multipliers.leverage)
-    if problem.turnover is not None:
-        gaps.append((problem.turnover - (x - problem.held).abs().sum(-1)).unsqueeze(-1) * multipliers.turnover)
-    gap = torch.cat([part.abs() for part in gaps], dim=-1)
-    complementarity = _ratio(gap.amax(-1) if gap.shape[-1] else size.squeeze(-1) * 0, price * bounds)
-    negative = torch.cat([multipliers.inequality, multipliers.leverage, multipliers.turnover], dim=-1)
-    wrong_sign = _ratio((-negative).clamp(min=0).amax(-1), price)
-    return torch.stack([stationarity, feasibility, complementarity, wrong_sign]).amax(0)
+        b, e = _finite(problem.equality[1]), _finite(problem.inequality[1])
+        parts = (b / _largest(problem.equality[0]), e / _largest(problem.inequality[0]), size)
+        reach = torch.cat([part.abs().expand(len(x), -1) for part in parts], dim=-1).amax(-1)
+        feasibility = _ratio(constraint_violation(problem, x), reach)
+        signed = torch.cat([multipliers.inequality, multipliers.leverage, multipliers.turnover], dim=-1)
+        complementarity = _complementarity(problem, x, signed, multipliers.quadratic, price, reach)
+        every = torch.cat([signed, multipliers.quadratic, zero[:, :1]], dim=-1)
+        wrong_sign = _ratio((-every).clamp(min=0).amax(-1), price)
+        return torch.stack([stationarity, feasibility, complementarity, wrong_sign]).amax(0)
 
 
-def _slope(ramp: Ramp, x: Tensor) -> Tensor:
+def quadratic_gradient(limit: QuadraticLimit, x: Tensor) -> Tensor:
+    """Return the gradient (B, N) of a quadratic limit's left side at weights `x` (B, N)."""
+    terms = limit.terms
+    gradient = torch.zeros_like(x)
+    if terms.linear is not None:
+        gradient = gradient + terms.linear
+    if terms.diagonal is not None:
+        gradient = gradient + terms.diagonal * x
+    for block in terms.loadings:
+        exposure = torch.einsum("bnk,bn->bk", block.expand(len(x), -1, -1), x)
+        gradient = gradient + (block @ exposure.unsqueeze(-1)).squeeze(-1)
+    return gradient
+
+
+def _size_of_weights(problem: CanonicalProblem, x: Tensor) -> Tensor:
+    """Return the size (B, 1) that weights are measured against.
+
+    It is that of the largest weight, held or wanted. Where all are 0, and rounding must not count, it is the least
+    that a marginal return or cost could buy, as far as the limits allow it.
+    """
+    largest = torch.maximum(x.abs().amax(-1, keepdim=True), problem.held.abs().amax(-1, keepdim=True))
+    curvature = problem.diagonal + problem.loadings.square().sum(-1)
+    for bend in problem.bends:
+        curvature = curvature + torch.maximum(bend.below, bend.above)
+    rates = sum((ramp.left.abs() + ramp.right.abs() for ramp in problem.ramps), problem.c.abs())
+    least = _ratio(rates.amax(-1, keepdim=True), curvature.amax(-1, keepdim=True))
+    n_norms = problem.leverage.shape[-1] + problem.turnover.shape[-1]
+    hard = problem.softness[:, problem.softness.shape[-1] - n_norms :] == 0
+    moved = problem.turnover + problem.held.abs().sum(-1, keepdim=True)
+    norms = torch.cat([problem.leverage.expand(len(x), -1), moved], dim=-1)
+    widest = torch.maximum(problem.lower.abs(), problem.upper.abs()).amax(-1, keepdim=True).expand(len(x), 1)
+    allowed = torch.cat([torch.where(hard, norms, torch.inf), widest], dim=-1).amin(-1, keepdim=True)
+    floor = torch.minimum(least, allowed)
+    # A flat cost without a limit says nothing of the size of a weight.
+    floor = torch.where(floor < 1e100, floor, 0.0)
+    return torch.maximum(largest, floor).clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def _slopes(problem: CanonicalProblem, multipliers: Multipliers, zero: Tensor) -> tuple[list[Slope], list[Tensor]]:
+    """Return the slopes of the separable pieces, norm limits among them, and the largest rates of the linear ones."""
+    leverage, turnover = (rates.sum(-1, keepdim=True) for rates in (multipliers.leverage, multipliers.turnover))
+    ramps = (
+        *problem.ramps,
+        Ramp(zero, zero - leverage, zero + leverage),
+        Ramp(zero + problem.held, zero - turnover, zero + turnover),
+    )
+    slopes: list[Slope] = [lambda x, ramp=ramp: _ramp_slope(ramp, x) for ramp in ramps]  # type: ignore[misc]
+    slopes += [lambda x, bend=bend: _bend_slope(bend, x) for bend in problem.bends]  # type: ignore[misc]
+    slopes += [curve.slope for curve in problem.curves]
+    return slopes, [side for ramp in ramps for side in (ramp.left, ramp.right)]
+
+
+def _complementarity(
+    problem: CanonicalProblem, x: Tensor, signed: Tensor, quadratic: Tensor, price: Tensor, reach: Tensor
+) -> Tensor:
+    """Return by how much multipliers and violations disagree (B,), relative."""
+    violation, softness = problem.violation(x), problem.softness.expand(len(x), -1)
+    known = torch.isfinite(violation)
+    gap = torch.where(known, violation, 0.0) * signed
+    parts = [_ratio(gap.abs(), (price * reach).unsqueeze(-1))]
+    # A limit without a bound has no multiplier.
+    parts.append(_ratio(torch.where(known, 0.0, signed.abs()), price.unsqueeze(-1)))
+    # Of a soft limit the violation or the multiplier may be off, each by its own measure.
+    miss = (softness * signed - violation.clamp(min=0)).abs()
+    parts[0] = torch.where(softness > 0, _ratio(miss, reach.unsqueeze(-1) + softness * price.unsqueeze(-1)), parts[0])
+    for limit, multiplier in zip(problem.quadratic, quadratic.unbind(-1), strict=True):
+        excess = (quadratic_value(limit, x) - limit.bound).squeeze(-1)
+        parts.append(_ratio((excess * multiplier).abs(), price * reach).unsqueeze(-1))
+    return torch.cat([*parts, torch.zeros_like(price).unsqueeze(-1)], dim=-1).amax(-1)
+
+
+def _excess(limit: QuadraticLimit, x: Tensor) -> Tensor:
+    """Return by how much a quadratic limit is broken (B, 1), less what rounding explains."""
+    terms = limit.terms
+    size = limit.bound.abs().expand(len(x), 1)
+    for part, factor in ((terms.constant, torch.ones_like(x)), (terms.linear, x)):
+        if part is not None:
+            size = size + (part * factor).abs().sum(-1, keepdim=True)
+    return (quadratic_value(limit, x) - limit.bound - 8 * torch.finfo(x.dtype).eps * size).clamp(min=0)
+
+
+def _ramp_slope(ramp: Ramp, x: Tensor) -> Tensor:
     """Return the derivative of a ramp; at its kink, that above."""
     if ramp.end is None:
         return torch.where(x < ramp.start, ramp.left, ramp.right)
-    share = ((x - ramp.start) / (ramp.end - ramp.start)).clamp(0, 1)
+    width = (ramp.end - ramp.start).clamp(min=torch.finfo(x.dtype).tiny)
+    share = ((x - ramp.start) / width).clamp(0, 1)
     return ramp.left + (ramp.right - ramp.left) * share
+
+
+def _bend_slope(bend: Bend, x: Tensor) -> Tensor:
+    beyond = x - bend.place
+    return bend.below * beyond.clamp(max=0) + bend.above * beyond.clamp(min=0)
 
 
 def _times(matrix: Tensor, x: Tensor) -> Tensor:
     return (matrix @ x.unsqueeze(-1)).squeeze(-1)
 
 
+def _largest(matrix: Tensor) -> Tensor:
+    """Return the largest coefficient of each row (B | 1, m) of (B | 1, m, N); 1 for a row of zeros."""
+    largest = matrix.abs().amax(-1)
+    return torch.where(largest > 0, largest, 1.0)
+
+
+def _finite(bound: Tensor) -> Tensor:
+    return torch.where(torch.isfinite(bound), bound, 0.0)
+
+
 def _ratio(number: Tensor, size: Tensor) -> Tensor:
-    return torch.where(number > 0, number / size.clamp(min=torch.finfo(number.dtype).tiny), 0.0)
+    """Return the quotient, 0 where the number is 0 whatever its size; what is not a number stays so."""
+    return torch.where(number <= 0, 0.0, number / size.clamp(min=torch.finfo(number.dtype).tiny))

@@ -1,12 +1,12 @@
-"""The separable part of the canonical problem, one scalar problem an asset, solved in closed form.
+"""The separable part of the canonical problem: one scalar problem an asset.
 
-For each asset, with `phi` the sum of its ramps (backtest.costs.terms), this is
+For each asset, with `phi` the sum of its ramps, bends and curves (backtest.costs.terms), this is
 
     response(c) = argmin_x  1/2 d x^2 + phi(x) - c x    subject to  lower <= x <= upper,
 
-the inverse of the increasing, piecewise linear function `x -> d x + phi'(x)`, clipped. The breaks of `phi'` do not
-depend on `c`, so they are sorted once a solve. The multipliers of the two norm limits enter as extra jumps: `leverage`
-at weight 0 and `turnover` at the weight held.
+the inverse of the increasing function `x -> d x + phi'(x)`, clipped. Between its breaks that function is linear, plus
+the slopes of the curves. The breaks do not depend on `c`, so they are sorted once a solve. The multipliers of the norm
+limits enter as extra jumps: `leverage` at weight 0 and `turnover` at the weight held.
 """
 
 from __future__ import annotations
@@ -17,110 +17,105 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backtest.costs import Ramp
+from backtest.costs import Bend, Curve, Ramp
+from backtest.solver.canonical import pick_rows
+from backtest.solver.scalar_root import root_beyond
 
-__all__ = ["Separable", "pick_rows"]
-
-
-@dataclass(frozen=True)
-class _Break:
-    """One place where the derivative jumps or bends, in each asset and row; all (B | 1, N)."""
-
-    place: Tensor
-    below: Tensor  # derivative just below the place
-    above: Tensor  # derivative just above it
-    flexibility: Tensor  # dx/dc on the segment above it
-    sign_below: Tensor | None  # sign of x just below, where a leverage limit needs it
-    sign_above: Tensor | None
-    trade_below: Tensor | None  # sign of x - held just below, where a turnover limit needs it
-    trade_above: Tensor | None
+__all__ = ["Separable"]
 
 
 @dataclass(frozen=True)
 class Separable:
-    """The sorted breaks of every scalar problem.
+    """The sorted breaks of every scalar problem, M of them, from the lowest place to the highest.
 
     Attributes:
-        first_flexibility: (B | 1, N), dx/dc below the first break.
-        breaks: from the lowest place to the highest.
+        first_flexibility: (B | 1, N), dx/dc below the first break, the curves left aside.
+        place: (M, B | 1, N) where the derivative jumps or bends.
+        below, above: (M, B | 1, N) derivative on each side of the place, curves included.
+        flexibility: (M, B | 1, N) dx/dc on the segment above it, the curves left aside.
+        sign_below, sign_above: (M, B | 1, N) sign of x on each side; None without a leverage limit.
+        trade_below, trade_above: the same of x - held; None without a turnover limit.
+        curves: smooth pieces whose curvature varies.
         lower, upper: (B | 1, N) limits; infinite where there is none.
     """
 
     first_flexibility: Tensor
-    breaks: tuple[_Break, ...]
+    place: Tensor
+    below: Tensor
+    above: Tensor
+    flexibility: Tensor
+    sign_below: Tensor | None
+    sign_above: Tensor | None
+    trade_below: Tensor | None
+    trade_above: Tensor | None
+    curves: tuple[Curve, ...]
     lower: Tensor
     upper: Tensor
 
     @staticmethod
     def of(
         diagonal: Tensor,
-        ramps: Sequence[Ramp],
         *,
+        ramps: Sequence[Ramp],
+        bends: Sequence[Bend],
+        curves: Sequence[Curve],
         lower: Tensor,
         upper: Tensor,
         held: Tensor,
         has_leverage: bool,
         has_turnover: bool,
     ) -> Separable:
-        """Sort the breaks of `ramps` on top of `diagonal` (B | 1, N), which must be above 0."""
-        places, jumps, bends, zeros, trades = [], [], [], [], []
-        nothing = torch.zeros_like(diagonal)
-
-        def add(place: Tensor, jump: Tensor, bend: Tensor, *, zero: bool = False, trade: bool = False) -> None:
-            places.append(place)
-            jumps.append(jump)
-            bends.append(bend)
-            zeros.append(nothing + float(zero))
-            trades.append(nothing + float(trade))
-
-        total_left = nothing
-        zero_is_in, held_is_in = not has_leverage, not has_turnover
+        """Sort the breaks of all pieces on top of `diagonal` (B | 1, N), which must be above 0."""
+        breaks = _Breaks(torch.zeros_like(diagonal), held, has_leverage, has_turnover)
+        total_left, first_slope = breaks.nothing, diagonal
         for ramp in ramps:
             total_left = total_left + ramp.left
             climb = ramp.right - ramp.left
             if ramp.end is None:
-                # The jumps of the norm limits share the place of a kink that is there already.
-                at_held = not held_is_in and ramp.start is held
-                at_zero = not zero_is_in and not at_held and not bool(ramp.start.any())
-                zero_is_in, held_is_in = zero_is_in or at_zero, held_is_in or at_held
-                add(ramp.start, climb, nothing, zero=at_zero, trade=at_held)
+                breaks.add(ramp.start, jump=climb)
             else:
                 bend = climb / (ramp.end - ramp.start)
-                add(ramp.start, nothing, bend)
-                add(ramp.end, nothing, -bend)
-        if not zero_is_in or not places:
-            add(nothing, nothing, nothing, zero=has_leverage)
-        if not held_is_in:
-            add(held, nothing, nothing, trade=True)
-        places, jumps, bends, zeros, trades = _sorted_by_place(places, jumps, bends, zeros, trades)
+                breaks.add(ramp.start, bend=bend)
+                breaks.add(ramp.end, bend=-bend)
+        for piece in bends:
+            first_slope = first_slope + piece.below
+            total_left = total_left - piece.below * piece.place
+            breaks.add(piece.place, bend=piece.above - piece.below)
+        for curve in curves:
+            for place in curve.breaks:
+                breaks.add(place)
+        breaks.add_norms()
+        place, jump, bend, zero, trade = breaks.sorted()
 
-        breaks = []
-        slope, bent = diagonal, nothing
-        below = diagonal * places[0] + total_left
-        sign, trade_sign = nothing - 1.0, nothing - 1.0
-        for number in range(len(places)):
+        # Bends are added up apart from the diagonal, which a narrow ramp would otherwise round away.
+        slope = first_slope + torch.cumsum(bend, 0) if len(bend) > 1 else first_slope + bend
+        below, above = [first_slope * place[0] + total_left], list[Tensor]()
+        for number in range(len(place)):
             if number:
-                below = below + slope * (places[number] - places[number - 1])
-            above = below + jumps[number]
-            # Bends are added up apart from the diagonal, which a narrow ramp would otherwise round away.
-            bent = bent + bends[number]
-            slope = diagonal + bent
-            sign_above = sign + 2 * zeros[number]
-            trade_above = trade_sign + 2 * trades[number]
-            breaks.append(
-                _Break(
-                    places[number],
-                    below,
-                    above,
-                    1 / slope,
-                    sign if has_leverage else None,
-                    sign_above if has_leverage else None,
-                    trade_sign if has_turnover else None,
-                    trade_above if has_turnover else None,
-                )
-            )
-            below, sign, trade_sign = above, sign_above, trade_above
-        return Separable(1 / diagonal, tuple(breaks), lower, upper)
+                below.append(above[-1] + slope[number - 1] * (place[number] - place[number - 1]))
+            above.append(below[-1] + jump[number])
+        lows, highs = torch.stack(torch.broadcast_tensors(*below)), torch.stack(torch.broadcast_tensors(*above))
+        for curve in curves:
+            sides = [curve.sides(each) for each in place]
+            lows = lows + torch.stack([side[0] for side in sides])
+            # A user's curve may jump; everything above the jump is then higher by as much already.
+            highs = highs + torch.stack([side[1] for side in sides])
+        sign = 2 * torch.cumsum(zero, 0) - 1 if has_leverage else None
+        traded = 2 * torch.cumsum(trade, 0) - 1 if has_turnover else None
+        return Separable(
+            first_flexibility=1 / first_slope,
+            place=place,
+            below=lows,
+            above=highs,
+            flexibility=1 / slope,
+            sign_below=None if sign is None else sign - 2 * zero,
+            sign_above=sign,
+            trade_below=None if traded is None else traded - 2 * trade,
+            trade_above=traded,
+            curves=tuple(curves),
+            lower=lower,
+            upper=upper,
+        )
 
     def response(
         self, c: Tensor, leverage: Tensor | None = None, turnover: Tensor | None = None
@@ -134,61 +129,137 @@ class Separable:
             leverage: (B, 1) multiplier of `|x|_1`; needed when there is such a limit.
             turnover: (B, 1) multiplier of `|x - held|_1`; needed when there is such a limit.
         """
-        x = flexibility = None
-        for point in self.breaks:
-            below, above = point.below, point.above
-            if point.sign_below is not None and point.sign_above is not None:
-                assert leverage is not None
-                below = below + leverage * point.sign_below
-                above = above + leverage * point.sign_above
-            if point.trade_below is not None and point.trade_above is not None:
-                assert turnover is not None
-                below = below + turnover * point.trade_below
-                above = above + turnover * point.trade_above
-            if x is None or flexibility is None:
-                x = point.place + (c - below) * self.first_flexibility
-                flexibility = self.first_flexibility
-            reached = c >= below
-            past = torch.relu(c - above)  # its derivative at 0 is 0: the stuck side
+        low, high = self.below, self.above
+        if self.sign_below is not None and self.sign_above is not None:
+            assert leverage is not None
+            low, high = low + leverage * self.sign_below, high + leverage * self.sign_above
+        if self.trade_below is not None and self.trade_above is not None:
+            assert turnover is not None
+            low, high = low + turnover * self.trade_below, high + turnover * self.trade_above
+        x = self.place[0] + (c - low[0]) * self.first_flexibility
+        flexibility = self.first_flexibility
+        for number in range(len(self.place)):
+            reached = c >= low[number]
+            past = torch.relu(c - high[number])  # its derivative at 0 is 0: the stuck side
             # A place without a jump leaves an asset free, unless a jump at the same place has it stuck already.
-            free = (past > 0) | ((above <= below) & (flexibility > 0))
-            x = torch.where(reached, point.place + past * point.flexibility, x)
-            flexibility = torch.where(reached, point.flexibility * free, flexibility)
-        assert x is not None
-        assert flexibility is not None
+            free = (past > 0) | ((high[number] <= low[number]) & (flexibility > 0))
+            x = torch.where(reached, self.place[number] + past * self.flexibility[number], x)
+            flexibility = torch.where(reached, self.flexibility[number] * free, flexibility)
+        if self.curves:
+            x, flexibility = self._follow_curves(c, low, high, x, flexibility)
         inside = (x > self.lower) & (x < self.upper)
         x = torch.minimum(torch.maximum(x, self.lower), self.upper)
         return x, flexibility * inside
 
     def rows(self, index: Tensor) -> Separable:
         """Return the scalar problems of the rows `index`."""
+
+        def pick(part: Tensor) -> Tensor:
+            return part if part.shape[1] == 1 else part[:, index]
+
+        def pick_signs(part: Tensor | None) -> Tensor | None:
+            return None if part is None else pick(part)
+
         return Separable(
-            pick_rows(self.first_flexibility, index),
-            tuple(
-                _Break(*(None if part is None else pick_rows(part, index) for part in vars(point).values()))  # type: ignore[arg-type]
-                for point in self.breaks
-            ),
-            pick_rows(self.lower, index),
-            pick_rows(self.upper, index),
+            first_flexibility=pick_rows(self.first_flexibility, index),
+            place=pick(self.place),
+            below=pick(self.below),
+            above=pick(self.above),
+            flexibility=pick(self.flexibility),
+            sign_below=pick_signs(self.sign_below),
+            sign_above=pick_signs(self.sign_above),
+            trade_below=pick_signs(self.trade_below),
+            trade_above=pick_signs(self.trade_above),
+            curves=tuple(curve.rows(index) for curve in self.curves),
+            lower=pick_rows(self.lower, index),
+            upper=pick_rows(self.upper, index),
         )
 
+    def _follow_curves(
+        self, c: Tensor, low: Tensor, high: Tensor, x: Tensor, flexibility: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the response where curves bend the segment that it lies on."""
+        shape = torch.broadcast_shapes(c.shape, x.shape, low.shape[1:])
+        segment = (c >= low).sum(0).expand(shape)  # 0: below the first break
+        last = len(self.place) - 1
 
-def pick_rows(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return the rows `index` of a batch, or the tensor itself when all rows share it."""
-    return tensor if tensor.shape[0] == 1 else tensor[index]
+        def at(part: Tensor, number: Tensor) -> Tensor:
+            wide = part.expand(len(part), *shape)
+            return wide.gather(0, number.clamp(0, last).unsqueeze(0)).squeeze(0)
+
+        first = segment == 0
+        anchor = at(self.place, segment - 1)
+        need = torch.where(first, c - low[0], c - at(high, segment - 1))
+        limp = torch.where(first, self.first_flexibility, at(self.flexibility, segment - 1))
+        far = torch.where(segment > last, torch.inf, at(self.place, segment) - anchor)
+        moving = torch.where(first, need < 0, need > 0)
+        distance, free = root_beyond(
+            self.curves,
+            anchor=anchor,
+            need=torch.where(moving, need, 0.0),
+            slope=1 / limp,
+            longest=torch.where(first, torch.inf, far),
+        )
+        return torch.where(moving, anchor + distance, x), torch.where(moving, free, self._free(anchor, flexibility))
+
+    def _free(self, place: Tensor, flexibility: Tensor) -> Tensor:
+        """Return the flexibility at a place without a jump: what the curves leave of the segment's."""
+        curved = torch.zeros_like(place)
+        for curve in self.curves:
+            curved = curved + curve.curvature(place)
+        return torch.where(flexibility > 0, 1 / (1 / flexibility + curved), 0.0)
 
 
-def _sorted_by_place(places: list[Tensor], *others: list[Tensor]) -> list[list[Tensor]]:
-    """Return all lists with their entries, asset by asset, in the order of `places`; equal places keep theirs."""
-    if len(places) == 1:
-        return [places, *others]
-    if len(places) == 2:
-        swap = places[0] > places[1]
-        return [
-            [torch.where(swap, second, first), torch.where(swap, first, second)] for first, second in (places, *others)
-        ]
-    place, order = torch.sort(torch.stack(torch.broadcast_tensors(*places)), dim=0, stable=True)
-    stacked = [torch.stack(torch.broadcast_tensors(*part)) for part in others]
-    shape = torch.broadcast_shapes(order.shape, *(part.shape for part in stacked))
-    order = order.expand(shape)
-    return [list(place), *(list(part.expand(shape).gather(0, order)) for part in stacked)]
+class _Breaks:
+    """Collects breaks; all parts (B | 1, N)."""
+
+    def __init__(self, nothing: Tensor, held: Tensor, has_leverage: bool, has_turnover: bool) -> None:
+        self.nothing, self.held = nothing, held
+        self.zero_is_in, self.held_is_in = not has_leverage, not has_turnover
+        self.has_leverage = has_leverage
+        self.parts: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
+
+    def add(self, place: Tensor, *, jump: Tensor | None = None, bend: Tensor | None = None) -> None:
+        at_held = not self.held_is_in and place is self.held
+        # The jumps of the norm limits share the place of a kink that is there already.
+        at_zero = not self.zero_is_in and not at_held and jump is not None and not bool(place.any())
+        self.zero_is_in, self.held_is_in = self.zero_is_in or at_zero, self.held_is_in or at_held
+        self._put(place, jump, bend, zero=at_zero, trade=at_held)
+
+    def add_norms(self) -> None:
+        """Add what the norm limits need, and one break at least."""
+        if not self.zero_is_in or not (self.parts or not self.held_is_in):
+            self._put(self.nothing, None, None, zero=self.has_leverage, trade=False)
+        if not self.held_is_in:
+            self._put(self.held, None, None, zero=False, trade=True)
+
+    def sorted(self) -> list[Tensor]:
+        """Return (M, B | 1, N) places, jumps, bends and the two flags, asset by asset in the order of places."""
+        columns = [list(column) for column in zip(*self.parts, strict=True)]
+        if len(self.parts) == 1:
+            return [column[0].unsqueeze(0) for column in columns]
+        if len(self.parts) == 2:
+            swap = columns[0][0] > columns[0][1]
+            return [
+                torch.stack(
+                    [torch.where(swap, second, first), torch.where(swap, first, second)],
+                )
+                for first, second in columns
+            ]
+        place, order = torch.sort(torch.stack(torch.broadcast_tensors(*columns[0])), dim=0, stable=True)
+        stacked = [torch.stack(torch.broadcast_tensors(*column)) for column in columns[1:]]
+        shape = torch.broadcast_shapes(order.shape, *(part.shape for part in stacked))
+        order = order.expand(shape)
+        return [place, *(part.expand(shape).gather(0, order) for part in stacked)]
+
+    def _put(self, place: Tensor, jump: Tensor | None, bend: Tensor | None, *, zero: bool, trade: bool) -> None:
+        nothing = self.nothing
+        self.parts.append(
+            (
+                place,
+                nothing if jump is None else jump,
+                nothing if bend is None else bend,
+                nothing + float(zero),
+                nothing + float(trade),
+            )
+        )

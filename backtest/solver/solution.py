@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.derivative import SolutionMap
 from backtest.solver.feasibility import endless_direction, is_feasible
+from backtest.solver.inner import outer_multipliers
 from backtest.solver.optimum import Optimum
 from backtest.solver.residuals import Multipliers, optimality_residual
 
@@ -21,6 +22,39 @@ __all__ = ["Solution", "Status", "status_of"]
 
 SOLVED = 1e-9
 INACCURATE = 1e-6
+
+
+class DerivativeMap(Protocol):
+    """A derivative of positions in the forecast, a map of (B, N) to (B, N)."""
+
+    def __call__(self, r: Tensor) -> Tensor:
+        """Return `J r`."""
+
+    def silenced(self, rows: Tensor) -> DerivativeMap:
+        """Return the map with a derivative of 0 in `rows` (B,) bool."""
+
+    def dense(self) -> Tensor:
+        """Return `J` as a matrix (B, N, N)."""
+
+
+class ConeOptimum(Protocol):
+    """Where a cone solver ended; see `backtest.solver.conic.ConicSolution`."""
+
+    @property
+    def x(self) -> Tensor:
+        """Weights (B, N)."""
+
+    @property
+    def residual(self) -> Tensor:
+        """Relative distance from optimality (B,)."""
+
+    @property
+    def multipliers(self) -> Multipliers:
+        """The multipliers of the constraints."""
+
+    @property
+    def solution_map(self) -> DerivativeMap:
+        """The derivative of the weights in the forecast."""
 
 
 class Status(IntEnum):
@@ -57,16 +91,16 @@ class Solution:
         q: weights after trading, in the container and shape that `p` came in: NumPy, torch, Series or DataFrame. A
             row that was not solved holds what `on_failure` asked for.
         statuses: (B,) int8 tensor of `Status`.
-        iterations: (B,) Newton steps.
+        iterations: (B,) Newton steps, or steps of the interior-point method.
         problem: the canonical problem that was solved.
-        optimum: multipliers and the rest of where the solver ended.
+        optimum: where the solver ended: an `Optimum`, or a `ConicSolution` where a cost is a CVXPY expression.
     """
 
     q: Any
     statuses: Tensor
     iterations: Tensor
     problem: CanonicalProblem
-    optimum: Optimum
+    optimum: Optimum | ConeOptimum
 
     @cached_property
     def status(self) -> np.ndarray:
@@ -76,20 +110,42 @@ class Solution:
     @cached_property
     def residual(self) -> np.ndarray:
         """(B,) relative distance from optimality, computed from the problem alone (see `optimality_residual`)."""
+        if not isinstance(self.optimum, Optimum):
+            return self.optimum.residual.cpu().numpy()
         residual = optimality_residual(self.problem, self.optimum.point.x, self.multipliers)
         return residual.cpu().numpy()
 
     @property
     def multipliers(self) -> Multipliers:
         """The multipliers of constraints and norm limits."""
-        return Multipliers.of(self.problem, self.optimum.point.z)
+        if not isinstance(self.optimum, Optimum):
+            return self.optimum.multipliers
+        return _multipliers(self.problem, self.optimum)
+
+    @property
+    def start(self) -> Tensor | None:
+        """Multipliers (B, R) from which to start a like problem; None where the solver takes no start."""
+        return self.optimum.point.z if isinstance(self.optimum, Optimum) else None
+
+    @property
+    def free(self) -> Tensor:
+        """Assets (B, N) bool whose weight moves with its own forecast: neither at a kink nor at a limit."""
+        if isinstance(self.optimum, Optimum):
+            return self.optimum.point.flexibility > 0
+        return torch.diagonal(self.solution_map.dense(), dim1=-2, dim2=-1) > 0
 
     @cached_property
-    def solution_map(self) -> SolutionMap:
+    def solution_map(self) -> DerivativeMap:
         """The derivative of the positions in the forecast: a map of (B, N) to (B, N). A failed row's is 0."""
-        solution_map = SolutionMap.of(self.optimum)
+        optimum = self.optimum
+        solution_map: DerivativeMap = SolutionMap.of(optimum) if isinstance(optimum, Optimum) else optimum.solution_map
         failed = self.statuses > Status.INACCURATE
         return solution_map.silenced(failed) if bool(failed.any()) else solution_map
+
+
+def _multipliers(problem: CanonicalProblem, optimum: Optimum) -> Multipliers:
+    z = outer_multipliers(problem, optimum.point.z, optimum.dual.n_factors)
+    return Multipliers.of(problem, z, optimum.limit_multipliers)
 
 
 def status_of(problem: CanonicalProblem, optimum: Optimum, bad_input: Tensor) -> Tensor:
@@ -102,6 +158,11 @@ def status_of(problem: CanonicalProblem, optimum: Optimum, bad_input: Tensor) ->
     error = torch.maximum(point.error, optimum.moving)
     error = torch.where(torch.isfinite(point.x).all(-1), error, torch.inf)
     status = torch.full_like(bad_input, int(Status.FAILED), dtype=torch.int8)
+    outer = bool(problem.smooth or problem.quadratic or optimum.proximal is not None)
+    if outer or bool((error > SOLVED).any()):
+        # Outer steps measure how far they move, not how good the end is; and a step can be large where all is 0.
+        residual = optimality_residual(problem, point.x, _multipliers(problem, optimum))
+        error = torch.where(torch.isfinite(error), residual, error) if outer else torch.minimum(error, residual)
     status[error <= INACCURATE] = int(Status.INACCURATE)
     status[error <= SOLVED] = int(Status.SOLVED)
     doubtful = (status != Status.SOLVED) | (problem.lower > problem.upper).any(-1)

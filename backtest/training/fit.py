@@ -77,11 +77,11 @@ def fit_objectives(
 ) -> dict[str, FittedObjective]:
     """Train one model a seed on every objective, and choose holding period and shrinkage on validation.
 
-    Squared and whitened are trained from the seed's initial parameters. The decision objectives (aligned,
-    misaligned) start from whichever of the two, shrunk as is best, earns the better utility on validation, seed by
-    seed: a loss that passes through the solver has no gradient in assets that are not traded, so it cannot start from
-    nothing. Every objective stops on its own validation loss, and its choice of holding period and shrinkage is the
-    one with the best mean utility over seeds on validation, so all are tuned alike.
+    Squared and whitened are trained from the seed's initial parameters. The decision objectives start from whichever
+    of the two, shrunk as is best, earns the better utility on validation, seed by seed: a loss that passes through the
+    solver has no gradient in assets that are not traded (SPO+ and Fenchel-Young: not traded with hindsight either), so
+    it cannot start from nothing. Every objective stops on validation as its loop says, and its choice of holding period
+    and shrinkage is the one with the best mean utility over seeds on validation, so all are tuned alike.
 
     Args:
         samples: features and targets.
@@ -165,7 +165,7 @@ class _Window:
             holding_periods=torch.tensor(self.periods, dtype=torch.float64)
             .repeat_interleave(n_seeds)
             .repeat(len(decisions)),
-            charged=torch.tensor([name == "aligned" for name in decisions]).repeat_interleave(per_objective),
+            objectives=[name for name in decisions for _ in range(per_objective)],
             settings=self.settings,
         )
         tried = {
@@ -203,7 +203,6 @@ class _Window:
             pool.scaled(shrinkage.reshape(-1)),
             self.validation,
             holding_periods=periods.reshape(-1),
-            charged=torch.ones(pool.n_replicas, dtype=torch.bool),
         )
         assert path.utility is not None
         return dict(zip(networks, path.utility.mean((1, 2)).reshape(shape).numpy(), strict=True))

@@ -137,18 +137,18 @@ def train_on_path(
     validation: np.ndarray,
     seeds: Sequence[int],
     holding_periods: Tensor,
-    charged: Tensor,
+    objectives: Sequence[str],
     settings: TrainingSettings,
 ) -> Trained:
-    """Minimise the aligned (`charged`) or misaligned loss along paths of positions.
+    """Minimise losses that need the solver along paths of positions, each replica its own.
 
     Chunks start from what the model held there in the pass before, so that positions are carried through the whole
     history although chunks are walked side by side; a first pass without steps fills in the starts. Without costs that
     depend on what is held, each row is a chunk of its own.
 
-    Validation starts from nothing held, with sharp kinks. Aligned models stop on the utility realized there, trading
-    costs whole: the fraction of them that enters decisions would reward trading too much. Misaligned ones stop on their
-    own loss.
+    Validation starts from nothing held, with sharp kinks. Models stop on the utility realized there, trading costs
+    whole: the fraction of them that enters decisions would reward trading too much. Misaligned ones stop on their own
+    loss, or they would see the costs after all.
 
     Args:
         samples: features and targets.
@@ -157,20 +157,21 @@ def train_on_path(
         train, validation: row numbers, consecutive.
         seeds: (R,) of each replica, for its own order of chunks.
         holding_periods: (R,) of each replica.
-        charged: (R,) bool: True aligned, False misaligned.
+        objectives: (R,) names from `DECISION_OBJECTIVES`.
         settings: how to train.
     """
     smooth = replace(solver, smoothing=settings.smoothing_for(samples.n_assets))
     descent = _Descent(network, settings)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    training = _Carried.nothing(samples, train, holding_periods=holding_periods, charged=charged)
-    validating = _Carried.nothing(samples, validation, holding_periods=holding_periods, charged=charged)
+    training = _Carried.nothing(samples, train, holding_periods=holding_periods)
+    validating = _Carried.nothing(samples, validation, holding_periods=holding_periods)
+    charged = torch.tensor([name != "misaligned" for name in objectives]).reshape(-1, 1, 1)
     chunks, validation_chunks = _chunks(train, settings, solver), _chunks(validation, settings, solver)
 
     def validation_loss(rows: Tensor) -> Tensor:
         path = validating.walk_shared(solver, descent.network, rows, with_utility=True)
         assert path.utility is not None
-        return torch.where(charged.reshape(-1, 1, 1), -path.utility, path.loss).mean((1, 2))
+        return -torch.where(charged, path.utility, path.earned).mean((1, 2))
 
     whole = validation_chunks.reshape(1, -1) if solver.depends_on_held else validation_chunks
     best = BestOnValidation(descent.network, validation_loss(whole), patience=settings.patience)
@@ -184,7 +185,7 @@ def train_on_path(
         shuffled = torch.stack([chunks[torch.randperm(len(chunks), generator=order)] for order in orders])
         for rows in shuffled.split(batch, dim=1):
             p = _forecast(descent.network, samples, rows)
-            path = training.walk(smooth, p.detach(), rows, with_gradient=True)
+            path = training.walk(smooth, p.detach(), rows, objectives=objectives)
             assert path.gradient is not None
             descent.step(p, path.gradient)
             failed, moved = failed + path.failed, path.moved
@@ -201,13 +202,12 @@ def evaluate_path(
     rows: np.ndarray,
     *,
     holding_periods: Tensor,
-    charged: Tensor,
 ) -> Path:
     """Walk `rows` from nothing held, as one chunk (R, 1, L), or each row by itself when nothing depends on `held`.
 
     The path carries its utility. Arguments are as in `train_on_path`.
     """
-    book = _Carried.nothing(samples, rows, holding_periods=holding_periods, charged=charged)
+    book = _Carried.nothing(samples, rows, holding_periods=holding_periods)
     shape = (1, -1) if solver.depends_on_held else (-1, 1)
     return book.walk_shared(solver, network, torch.as_tensor(rows).reshape(shape), with_utility=True)
 
@@ -220,20 +220,19 @@ class _Carried:
         samples: features and targets.
         first_row: row number of the first.
         held: (R, rows + 1, N), weights; written by every walk.
-        holding_periods, charged: (R,), as in `train_on_path`.
+        holding_periods: (R,) of each replica.
     """
 
     samples: Samples
     first_row: int
     held: Tensor
     holding_periods: Tensor
-    charged: Tensor
 
     @staticmethod
-    def nothing(samples: Samples, rows: np.ndarray, *, holding_periods: Tensor, charged: Tensor) -> _Carried:
+    def nothing(samples: Samples, rows: np.ndarray, *, holding_periods: Tensor) -> _Carried:
         """Begin with nothing held at any of `rows`."""
-        held = torch.zeros(len(charged), len(rows) + 1, samples.n_assets, dtype=torch.float64)
-        return _Carried(samples, int(rows[0]), held, holding_periods, charged)
+        held = torch.zeros(len(holding_periods), len(rows) + 1, samples.n_assets, dtype=torch.float64)
+        return _Carried(samples, int(rows[0]), held, holding_periods)
 
     def walk(
         self,
@@ -241,7 +240,7 @@ class _Carried:
         p: Tensor,
         rows: Tensor,
         *,
-        with_gradient: bool = False,
+        objectives: Sequence[str] | None = None,
         with_utility: bool = False,
     ) -> Path:
         """Walk chunks `rows` (R, C, L) on forecasts `p` (R, C, L, N) from what was held there."""
@@ -254,8 +253,7 @@ class _Carried:
             rows=rows,
             held=self.held[replica, place[:, :, 0]],
             holding_periods=self.holding_periods,
-            charged=self.charged,
-            with_gradient=with_gradient,
+            objectives=objectives,
             with_utility=with_utility,
         )
         self.held[replica.unsqueeze(-1), place + 1] = path.held

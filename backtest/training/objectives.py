@@ -1,11 +1,14 @@
-"""The objectives a forecast model can be trained on. All four stand side by side in a comparison.
+"""The objectives a forecast model can be trained on. The first four stand side by side in a comparison by default.
 
-    squared      mean (p - y)^2
-    whitened     (p - y)' H^-1 (p - y), H the Hessian of the smooth part of C: generalised least squares
-    aligned      -y'q(p) + C(q(p)): what the portfolio earns after its costs; its gradient is J (p - y)
-    misaligned   -y'q(p): costs forgotten in the loss; the ablation. Its optimum is not E[y]
+    squared        mean (p - y)^2
+    whitened       (p - y)' H^-1 (p - y), H the Hessian of the smooth part of C: generalised least squares
+    aligned        -y'q(p) + C(q(p)): what the portfolio earns after its costs; its gradient is J (p - y)
+    misaligned     -y'q(p): costs forgotten in the loss; the ablation. Its optimum is not E[y]
+    spo_plus       a convex bound on regret; its gradient is 2 (q(2p - y) - q(y))
+    fenchel_young  a convex loss about the positions best in hindsight; its gradient is q(p) - q(y)
 
-Squared, whitened and aligned are all minimised in expectation by `p = E[y | features]`.
+Squared, whitened and aligned are all minimised in expectation by `p = E[y | features]`; SPO+ is where `y` is spread
+symmetrically about it. The formulas of the last four are in `backtest.training.losses`.
 
 Sources: Elmachtoub & Grigas (2022), "Smart Predict, then Optimize"; Donti, Amos & Kolter (2017), "Task-based end-to-end
 model learning"; Butler & Kwon (2023), "Integrating prediction in mean-variance portfolio optimization"; Blondel,
@@ -25,11 +28,24 @@ from backtest.errors import CostError, SettingsError
 from backtest.solver import PositionSolver
 from backtest.training.samples import Samples
 
-__all__ = ["DECISION_OBJECTIVES", "OBJECTIVES", "Metric", "check_objectives", "euclidean_metric", "risk_metric"]
+__all__ = [
+    "DECISION_OBJECTIVES",
+    "DEFAULT_OBJECTIVES",
+    "OBJECTIVES",
+    "Metric",
+    "check_objectives",
+    "euclidean_metric",
+    "risk_metric",
+]
 
-OBJECTIVES = ("squared", "whitened", "aligned", "misaligned")
-DECISION_OBJECTIVES = ("aligned", "misaligned")
+DEFAULT_OBJECTIVES = ("squared", "whitened", "aligned", "misaligned")
+"""What a comparison shows unless told otherwise."""
+
+DECISION_OBJECTIVES = ("aligned", "misaligned", "spo_plus", "fenchel_young")
 """Objectives whose loss needs the solver."""
+
+OBJECTIVES = ("squared", "whitened", *DECISION_OBJECTIVES)
+"""All that can be asked for."""
 
 
 def check_objectives(names: Sequence[str]) -> tuple[str, ...]:

@@ -6,12 +6,14 @@ walked side by side: R replicas, C chunks, L rows in a chunk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from backtest.solver import PositionSolver, Status
+from backtest.training.row_losses import RowLosses
 from backtest.training.samples import Samples
 
 __all__ = ["Path", "walk"]
@@ -25,19 +27,21 @@ class Path:
     """What a walk met.
 
     Attributes:
-        loss: (R, C, L) objective of each row, a return per period.
-        gradient: (R, C, L, N) derivative of the loss of each row in its forecast, given what was held; None unless
-            asked for.
+        earned: (R, C, L) realized `y'q`, a return per period, before costs.
         utility: (R, C, L) realized `y'q - C(q)`, trading costs whole and kinks sharp, whatever the decisions were
             made with; None unless asked for.
+        loss: (R, C, L) objective of each row, a return per period; None without objectives.
+        gradient: (R, C, L, N) derivative of the loss of each row in its forecast, given what was held; None without
+            objectives.
         held: (R, C, L, N) weights held before trading in the row after each.
-        moved: (R,) share of usable assets whose position answers to their forecast.
+        moved: (R,) share of usable assets whose position answers to their forecast; NaN without objectives.
         failed: (R,) rows that could not be solved, which kept what they held.
     """
 
-    loss: Tensor
-    gradient: Tensor | None
+    earned: Tensor
     utility: Tensor | None
+    loss: Tensor | None
+    gradient: Tensor | None
     held: Tensor
     moved: Tensor
     failed: Tensor
@@ -51,15 +55,15 @@ def walk(
     rows: Tensor,
     held: Tensor,
     holding_periods: Tensor,
-    charged: Tensor,
-    with_gradient: bool = False,
+    objectives: Sequence[str] | None = None,
     with_utility: bool = False,
 ) -> Path:
-    """Walk all chunks in time order.
+    """Walk all chunks in time order, each carrying the positions of its own forecasts, whatever its objective.
 
-    The gradient treats what was held as given: of the aligned loss `-y'q + C(q)` it is `J (p - y)`, of the misaligned
-    `-y'q` it is `-J y`, with `J` the derivative of the solution map. A name whose target is not known teaches nothing:
-    its error counts as 0.
+    Losses and gradients treat what was held as given; they are those of `backtest.training.losses`, with the solver's
+    smoothing and holding periods. A name that is not scored teaches nothing: its error counts as 0, with `y = p` there
+    in the label's problem and in that of `2p - y`. It gets a gradient only from the errors of names it is traded
+    against. A row without all of its solutions has no gradient.
 
     Args:
         samples: targets, and where they may be used.
@@ -68,39 +72,50 @@ def walk(
         rows: (R, C, L) row numbers, consecutive along L.
         held: (R, C, N) weights before the first trade.
         holding_periods: (R,) of each replica.
-        charged: (R,) bool, whether the replica's loss contains `C`: False is the misaligned objective.
-        with_gradient: fill `gradient`.
+        objectives: (R,) names from `DECISION_OBJECTIVES`, to fill `loss` and `gradient`; None for neither.
         with_utility: fill `utility`.
     """
     n_replicas, n_chunks, length, n_assets = p.shape
     flat = n_replicas * n_chunks
-    pays = charged.repeat_interleave(n_chunks)
-    walking = replace(solver, holding_periods=holding_periods.repeat_interleave(n_chunks))
+    of_rows = None if objectives is None else RowLosses.of([name for name in objectives for _ in range(n_chunks)])
+    stack = torch.arange(flat) if of_rows is None else of_rows.rows
+    walking = replace(solver, holding_periods=holding_periods.repeat_interleave(n_chunks)[stack])
     before = held.reshape(flat, n_assets)
-    losses, gradients, utilities, helds = [], [], [], []
-    moved = p.new_zeros(flat)
-    usable_count = p.new_zeros(flat)
+    earnings, utilities, losses, gradients, helds = [], [], [], [], []
+    moved, usable_count = p.new_zeros(flat), p.new_zeros(flat)
     failed = torch.zeros(flat, dtype=torch.long)
     start: Tensor | None = None
     for step in range(length):
         at = rows[:, :, step].reshape(flat)
         forecast = p[:, :, step].reshape(flat, n_assets)
-        target, usable, scored = samples.target[at], samples.usable[at], samples.scored[at]
-        market = samples.panel.at((at + samples.lag).numpy())
-        solution = walking.solve(forecast, before, market=market, tradable=usable, start=start, on_failure="hold")
-        q = solution.q
+        target, usable = samples.target[at], samples.usable[at]
+        fill = (at + samples.lag).numpy()
+        market = samples.panel.at(fill[stack.numpy()])
+        label = forecast if of_rows is None else of_rows.target(forecast, target, samples.scored[at])
+        solution = walking.solve(
+            forecast if of_rows is None else of_rows.forecasts(forecast, label),
+            before[stack],
+            market=market,
+            tradable=usable[stack],
+            start=start,
+            on_failure="hold",
+        )
+        q = solution.q[:flat]
         lost = solution.statuses > Status.INACCURATE
-        failed += lost
-        start = torch.where(lost.unsqueeze(-1), 0.0, solution.optimum.point.z)
+        start = None if solution.start is None else torch.where(lost.unsqueeze(-1), 0.0, solution.start)
         earned = (target * q).sum(-1)
-        losses.append(torch.where(pays, solution.problem.cost(q), 0.0) - earned)
-        if with_gradient:
-            error = torch.where(pays.unsqueeze(-1), forecast, 0.0) - target
-            gradients.append(solution.solution_map(torch.where(scored, error, 0.0)))
-            moved += (solution.solution_map.flexibility > 0).sum(-1)
+        earnings.append(earned)
+        if of_rows is not None:
+            lost = of_rows.any_of(lost)
+            loss, gradient = of_rows.judge(solution, forecast, label)
+            losses.append(loss)
+            gradients.append(torch.where(lost.unsqueeze(-1), 0.0, gradient))
+            moved += solution.free[:flat].sum(-1)
             usable_count += usable.sum(-1)
+        failed += lost
         if with_utility:
-            utilities.append(earned - solver.costs.value(q, before, market).sum(-1))
+            realized = market if of_rows is None else samples.panel.at(fill)
+            utilities.append(earned - solver.costs.value(q, before, realized).sum(-1))
         before = q * (1 + target) / (1 + earned).clamp(min=LOWEST_GROWTH).unsqueeze(-1)
         helds.append(before)
 
@@ -109,11 +124,13 @@ def walk(
         return joined.reshape(n_replicas, n_chunks, *joined.shape[1:])
 
     by_replica = (n_replicas, n_chunks)
+    moved = moved.reshape(by_replica).sum(-1) / usable_count.reshape(by_replica).sum(-1).clamp(min=1)
     return Path(
-        loss=stacked(losses),
-        gradient=stacked(gradients) if with_gradient else None,
+        earned=stacked(earnings),
         utility=stacked(utilities) if with_utility else None,
+        loss=None if of_rows is None else stacked(losses),
+        gradient=None if of_rows is None else stacked(gradients),
         held=stacked(helds),
-        moved=moved.reshape(by_replica).sum(-1) / usable_count.reshape(by_replica).sum(-1).clamp(min=1),
+        moved=torch.full_like(moved, torch.nan) if of_rows is None else moved,
         failed=failed.reshape(by_replica).sum(-1),
     )

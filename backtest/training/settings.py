@@ -19,7 +19,7 @@ class TrainingSettings:
             its layers, and a large one overshoots a signal that is a hundredth of the noise.
         weight_decay: of Adam, decoupled (AdamW).
         epochs: most passes over the training rows for squared and whitened, and for the first fit of all.
-        path_epochs: most passes along the path for aligned and misaligned, which start from the first fit.
+        path_epochs: most passes along the path for the decision objectives, which start from the first fit.
         patience: passes without a better validation loss after which a replica stops.
         batch_rows: rows (dates) in a minibatch of squared and whitened.
         chunk_length: consecutive rows in a chunk of the path.

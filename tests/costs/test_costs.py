@@ -56,27 +56,6 @@ COSTS = {
 }
 
 
-@pytest.mark.parametrize("name", COSTS)
-def test_the_values_by_asset_sum_to_what_the_solver_minimises(name):
-    cost = COSTS[name]
-    problem = PositionSolver(cost).problem(torch.zeros_like(Q), HELD, market=MARKET)
-    linear = (problem.c * Q).sum(-1)  # the forecast is 0: what is left in c are linear costs
-
-    assert cost.value(Q, HELD, MARKET).shape == (B, N)
-    torch.testing.assert_close(cost.value(Q, HELD, MARKET).sum(-1), problem.cost(Q) - linear, rtol=1e-13, atol=1e-16)
-
-
-@pytest.mark.parametrize("name", COSTS)
-def test_costs_are_not_negative_and_convex(name):
-    cost = COSTS[name]
-    other = torch.as_tensor(RNG.normal(size=(B, N)))
-    middle = cost.value((Q + other) / 2, HELD, MARKET).sum(-1)
-    ends = (cost.value(Q, HELD, MARKET).sum(-1) + cost.value(other, HELD, MARKET).sum(-1)) / 2
-
-    assert bool((middle >= 0).all())
-    assert bool((middle <= ends + 1e-15).all())
-
-
 @pytest.mark.parametrize("name", [name for name in COSTS if name not in ("scaled", "sum")])
 def test_another_order_of_assets_gives_the_same_values_in_that_order(name):
     def reorder(cost):

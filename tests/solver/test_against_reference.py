@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
-from random_problems import Case, random_case
+from hypothesis import HealthCheck, given, settings
+from random_problems import Case, cases, random_case
 
 from backtest.costs import L1, DollarNeutral, FactorRisk, LeverageLimit, PositionLimit
-from backtest.solver import PositionSolver, constraint_violation, optimality_residual, reference_solve
+from backtest.solver import PositionSolver, Solution, constraint_violation, optimality_residual, reference_solve
+
+KINDS = [{}, {"nasty": True}, {"flat": True}, {"nasty": True, "flat": True}]
+BLOCKS = 100
 
 
 def size_of_terms(case: Case, q) -> float:
@@ -15,8 +21,22 @@ def size_of_terms(case: Case, q) -> float:
     return float(problem.cost(q).abs() + (problem.c * q).abs().sum())
 
 
-def solve(case: Case):
+def solve(case: Case) -> Solution:
     return case.solver.solve(case.p, case.held, tradable=case.tradable, on_failure="nan")
+
+
+def assert_solved_or_refused_for_the_right_reason(case: Case, where: str) -> None:
+    solution = solve(case)
+    status = solution.status[0]
+    if status == "solved":
+        assert solution.residual[0] <= 1e-9, where
+        return
+    reference = reference_solve(case.problem)
+    if status in ("infeasible", "unbounded"):
+        # An interior-point method does not always find its certificate; it never finds a solution.
+        assert reference.status[0] in (status, "failed"), where
+    else:
+        assert reference.status[0] != "solved", f"{where}: {status}, which the reference solves"
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -28,43 +48,55 @@ def test_positions_agree_to_1e6_and_objectives_to_1e9_on_500_random_problems(blo
         where = f"seed {seed}"
         seed += 1
         if solution.status[0] == "infeasible":
-            assert reference.status[0] == "infeasible", where
+            assert reference.status[0] in ("infeasible", "failed"), where
             continue
         compared += 1
         assert solution.status[0] == "solved", where
-        assert reference.status[0] in ("solved", "inaccurate"), where
+        assert reference.status[0] == "solved", where
         q = solution.optimum.point.x
         assert solution.residual[0] <= 1e-9, where
-        assert float(constraint_violation(case.problem, q)[0]) <= 1e-12, where
+        assert float(constraint_violation(case.problem, q)[0]) <= 1e-11, where
         np.testing.assert_allclose(solution.q, reference.q[0], rtol=0, atol=1e-6, err_msg=where)
         ours, theirs = float(case.problem.objective(q)), float(case.problem.objective(reference.q))
         assert abs(ours - theirs) <= 1e-9 * size_of_terms(case, reference.q) + 1e-16, where  # at q = 0 all is 0
 
 
-@pytest.mark.parametrize("kind", ["nasty", "flat"])
+@pytest.mark.parametrize("kind", KINDS[1:], ids=["nasty", "flat", "nasty and flat"])
 def test_degenerate_problems_are_solved_or_refused_for_the_right_reason(kind):
-    for seed in range(100_000, 100_250):
-        case = random_case(seed, nasty=True, flat=kind == "flat")
-        solution = solve(case)
-        where = f"seed {seed}"
-        if solution.status[0] == "solved":
-            assert solution.residual[0] <= 1e-9, where
-        else:
-            # An interior-point method does not always find its certificate; it never finds a solution.
-            assert solution.status[0] in ("infeasible", "unbounded"), where
-            assert reference_solve(case.problem).status[0] in (solution.status[0], "failed"), where
+    for seed in range(100_000, 100_100):
+        assert_solved_or_refused_for_the_right_reason(random_case(seed, **kind), f"seed {seed}, {kind}")
+
+
+@given(case=cases())
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_hypothesis_draws_is_solved_or_refused_for_the_right_reason(case):
+    assert_solved_or_refused_for_the_right_reason(case, "drawn by hypothesis")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_ten_thousand_random_problems_have_no_wrong_answer_and_no_failure(block):
+    for seed in range(1_000_000 + 100 * block, 1_000_000 + 100 * (block + 1)):
+        kind = KINDS[seed % len(KINDS)]
+        assert_solved_or_refused_for_the_right_reason(random_case(seed, **kind), f"seed {seed}, {kind}")
 
 
 def test_random_problems_contain_every_cost_and_constraint():
     kinds = set()
-    for seed in range(200):
+    for seed in range(400):
         solver = random_case(seed).solver
-        kinds |= {name.rsplit("_2")[0] for name, _ in solver.costs.parts}
+        kinds |= {re.sub(r"_\d+$", "", name) for name, _ in solver.costs.parts}
         kinds |= {type(constraint).__name__ for constraint in solver.constraints}
 
     assert kinds == {
-        "factor_risk", "ridge", "l1", "soft_l1", "trading_cost", "borrow_fee", "holding_fee", "exposure",
-        "DollarNeutral", "FullyInvested", "LongOnly", "PositionLimit", "LeverageLimit", "TurnoverLimit", "GroupLimits",
+        "factor_risk", "dense_risk", "relative_factor_risk", "relative_dense_risk", "ridge", "l1", "relative_l1",
+        "soft_l1", "trading_cost", "relative_trading_cost", "borrow_fee", "long_fee", "holding_fee", "exposure",
+        "soft_dollar_neutral", "soft_position_limit", "soft_leverage_limit", "soft_turnover_limit",
+        "soft_group_limit", "soft_group_limits", "soft_factor_limit", "soft_linear_limit", "soft_trade_limit",
+        "soft_long_only", "soft_cash_floor", "soft_position_bounds", "soft_risk_limit",
+        "DollarNeutral", "FullyInvested", "CashFloor", "LongOnly", "PositionLimit", "PositionBounds", "TradeLimit",
+        "NoTrade", "LeverageLimit", "TurnoverLimit", "GroupLimit", "FactorLimit", "LinearLimit", "RiskLimit",
+        "GroupLimits",
     }  # fmt: skip
 
 
@@ -74,7 +106,7 @@ def test_the_residual_sees_a_position_that_is_off_by_a_millionth():
     solver = PositionSolver(costs, [DollarNeutral(), PositionLimit(0.3), LeverageLimit(1.0)])
     solution = solver.solve(rng.normal(size=(1, 8)) * 1e-3)
     moved = solution.optimum.point.x.clone()
-    free = int(np.argmax(solution.optimum.point.flexibility[0].numpy()))
+    free = int(np.argmax(np.where(np.abs(solution.q[0]) < 0.29, np.abs(solution.q[0]), 0.0)))
     moved[0, free] += 1e-6
 
     assert float(optimality_residual(solution.problem, moved, solution.multipliers)[0]) > 1e-7

@@ -13,7 +13,7 @@ from backtest.errors import SettingsError
 from backtest.solver import PositionSolver
 from backtest.training import OBJECTIVES, Network, Samples, TrainingSettings, fit_objectives
 from backtest.training.loops import evaluate_path, train_on_error, train_on_path
-from backtest.training.objectives import euclidean_metric, risk_metric
+from backtest.training.objectives import DECISION_OBJECTIVES, euclidean_metric, risk_metric
 from backtest.training.stopping import BestOnValidation
 
 TRAIN, VALIDATION = np.arange(0, 60), np.arange(64, 90)
@@ -129,7 +129,6 @@ def test_the_utility_chosen_on_is_the_utility_of_the_network_returned(toolbox):
             fit.network,
             VALIDATION,
             holding_periods=torch.full((2,), fit.holding_periods, dtype=torch.float64),
-            charged=torch.ones(2, dtype=torch.bool),
         )
         best = fit.validation_utility[fit.validation_utility.mean(axis=1).argmax()]
         np.testing.assert_allclose(path.utility.mean((1, 2)).numpy(), best, rtol=1e-4, atol=1e-9)
@@ -143,14 +142,16 @@ def test_decision_objectives_start_from_the_better_error_fit_of_each_seed(toolbo
 
     for seed in range(2):
         better = max(("squared", "whitened"), key=lambda name: fits[name].validation_utility[:, seed].max())
-        assert fits["aligned"].warm_start[seed] == better
-        # Epoch 0 is the warm start itself, so validation can only gain.
-        assert (
-            fits["aligned"].validation_utility[:, seed].max() >= fits[better].validation_utility[:, seed].max() - 1e-12
-        )
+        for name in DECISION_OBJECTIVES:
+            assert fits[name].warm_start[seed] == better
+        # Epoch 0 is the warm start itself, so what stops on the utility realized in validation can only gain.
+        for name in ("aligned", "spo_plus", "fenchel_young"):
+            gained = fits[name].validation_utility[:, seed].max() - fits[better].validation_utility[:, seed].max()
+            assert gained >= -1e-12
 
 
-def test_a_model_whose_positions_are_all_stuck_at_first_stays_finite(toolbox):
+@pytest.mark.parametrize("name", DECISION_OBJECTIVES)
+def test_a_model_whose_positions_are_all_stuck_at_first_stays_finite(toolbox, name):
     panel, _ = toolbox.panel()
     samples, solver = Samples.of(panel), toolbox.solver(l1=1.0)  # no forecast is worth a position
 
@@ -162,7 +163,7 @@ def test_a_model_whose_positions_are_all_stuck_at_first_stays_finite(toolbox):
         validation=VALIDATION,
         seeds=(0,),
         holding_periods=torch.ones(1, dtype=torch.float64),
-        charged=torch.ones(1, dtype=torch.bool),
+        objectives=[name],
         settings=replace(toolbox.small, smoothing=0.0),
     )
 
