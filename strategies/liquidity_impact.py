@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from backtest.costs.custom import SeparableCost
+from backtest.costs import SeparableCost
 from backtest.costs.parameters import aligned
 from backtest.market import MarketSnapshot
 

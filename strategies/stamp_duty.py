@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from backtest.costs.custom import SeparableCost
+from backtest.costs import SeparableCost
 from backtest.costs.parameters import Parameter, aligned
 from backtest.market import MarketSnapshot
 

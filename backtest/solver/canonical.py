@@ -172,7 +172,7 @@ def assemble(
     for _, limit in limits:
         lower = lower if limit.lower is None else torch.maximum(lower, limit.lower)
         upper = upper if limit.upper is None else torch.minimum(upper, limit.upper)
-        if limit.equality is not None:
+        if limit.equality is not None and not _is_among(limit.equality, equalities):
             equalities.append(limit.equality)
         if limit.inequality is not None:
             inequalities.append(limit.inequality)
@@ -298,6 +298,11 @@ def _merge_kinks(ramps: list[Ramp], held: Tensor) -> list[Ramp]:
 
 def _smallest(limits: list[Tensor], other: Tensor) -> Tensor:
     return torch.minimum(limits[0], other) if limits else other
+
+
+def _is_among(pair: tuple[Tensor, Tensor], others: list[tuple[Tensor, Tensor]]) -> bool:
+    """Return whether the same equalities are there already; twice the same leave their multipliers undetermined."""
+    return any(torch.equal(pair[0], matrix) and torch.equal(pair[1], bound) for matrix, bound in others)
 
 
 def _joined(blocks: list[Tensor], empty: Tensor, *, dim: int) -> Tensor:

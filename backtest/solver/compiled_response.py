@@ -195,7 +195,10 @@ def _follow_curves(row, kind, earned, leverage, turnover, x, flexibility):
                     _, curved = _curves_beyond(row, i, anchor, 0.0)
                     flexibility[i] = 1.0 / (1.0 / flexibility[i] + curved)
                 continue
-        distance, flexibility[i] = _root_beyond(row, i, anchor, need, slope, longest)
+        if row[16].shape[0] == 1 and row[16][0] == POWER and row[18][0, i] > 0.0:
+            distance, flexibility[i] = _beyond_one_power(row, i, anchor, need, slope)
+        else:
+            distance, flexibility[i] = _root_beyond(row, i, anchor, need, slope, longest)
         x[i] = anchor + distance
 
 
@@ -227,14 +230,37 @@ def _curves_beyond(row, i, anchor, move):
 
 
 @compile_function
-def _first_guess(row, i, anchor, size, slope):
-    """Return a distance that is not beyond the root, close to it where one power about the anchor rules."""
-    kinds, centre, weight, extra = row[16], row[17], row[18], row[19]
-    if kinds.shape[0] == 1 and kinds[0] == POWER and centre[0, i] == anchor and weight[0, i] > 0.0:
-        exponent = extra[0, i]
-        alone = (0.5 * size / (exponent * weight[0, i])) ** (1.0 / (exponent - 1.0))
-        return min(0.5 * size / slope, alone)
-    return size / slope
+def _power_root(slope, rate, exponent, need):
+    """Return `y > 0` with `slope y + rate y^(exponent - 1) = need`, for `need > 0`."""
+    if exponent == 1.5:
+        root = 2.0 * need / (rate + np.sqrt(rate * rate + 4.0 * slope * need))
+        return root * root
+    # The left side is concave: from below the root Newton's steps climb to it without passing it.
+    y = min(0.5 * need / slope, (0.5 * need / rate) ** (1.0 / (exponent - 1.0)))
+    for _ in range(ITERATIONS):
+        part = rate * y ** (exponent - 1.0)
+        step = (need - slope * y - part) / (slope + (exponent - 1.0) * part / y)
+        y += step
+        if step <= CLOSE * y:
+            break
+    return y
+
+
+@compile_function
+def _beyond_one_power(row, i, anchor, need, slope):
+    """Return the distance where the segment earns `need`, and its derivative, for one power and nothing else."""
+    centre, weight, exponent = row[17][0, i], row[18][0, i], row[19][0, i]
+    away = anchor - centre
+    # The centre is a break, so the segment lies on one side of it: that of the anchor, or that of the need.
+    side = np.sign(away) if away != 0.0 else np.sign(need)
+    origin, _ = _curves_beyond(row, i, anchor, 0.0)
+    rate = exponent * weight
+    total = side * (need + origin + slope * away)
+    if total <= 0.0:
+        return -away, 0.0
+    y = _power_root(slope, rate, exponent, total)
+    bent = (exponent - 1.0) * rate * y ** (exponent - 2.0)
+    return side * y - away, 1.0 / (slope + bent)
 
 
 @compile_function
@@ -243,7 +269,7 @@ def _root_beyond(row, i, anchor, need, slope, longest):
     size, sign = abs(need), (1.0 if need > 0.0 else -1.0)
     origin, _ = _curves_beyond(row, i, anchor, 0.0)
     low, high = 0.0, min(size / slope, longest)
-    t = min(_first_guess(row, i, anchor, size, slope), high)
+    t = high
     last = np.inf
     for count in range(ITERATIONS):
         at, bent = _curves_beyond(row, i, anchor, sign * t)

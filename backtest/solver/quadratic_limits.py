@@ -20,6 +20,7 @@ from backtest.solver.canonical import CanonicalProblem, quadratic_value
 from backtest.solver.derivative import SolutionMap
 from backtest.solver.inner import inner_problem
 from backtest.solver.optimum import Optimum
+from backtest.solver.residuals import quadratic_gradient
 
 __all__ = ["minimise_within_quadratic_limits"]
 
@@ -61,7 +62,9 @@ def minimise_within_quadratic_limits(
     for _ in range(MAX_STEPS):
         priced = replace(inner_problem(alone, multipliers=multiplier), quadratic=others)
         optimum = minimise_within_quadratic_limits(priced, z, solve) if others else solve(priced, z)
-        z, x = optimum.point.z, optimum.point.x
+        # Where constraints depend on each other their multipliers can drift from start to start, and lose digits.
+        z = torch.where((optimum.point.error > TOLERANCE / 10).unsqueeze(-1), 0.0, optimum.point.z)
+        x = optimum.point.x
         excess = quadratic_value(limit, x) - bound
         wrong = torch.where((multiplier > 0) | (excess > 0), excess.abs(), 0.0)
         error = wrong / torch.maximum((excess + bound).abs(), bound.abs()).clamp(min=torch.finfo(x.dtype).tiny)
@@ -72,10 +75,10 @@ def minimise_within_quadratic_limits(
         closed = (high - low <= 1e-15 * high) & torch.isfinite(high)
         hopeless = multiplier > LARGEST * guess
         done = (error <= TOLERANCE) | hopeless | closed | ((stalled >= 6) & (best <= 1e-9))
-        normal = torch.where(multiplier > 0, _gradient(limit, x), 0.0)
+        normal = torch.where(multiplier > 0, quadratic_gradient(limit, x), 0.0)
         if bool(done.all()):
             break
-        target = multiplier + _newton_step(optimum, _gradient(limit, x), excess, bound)
+        target = multiplier + _newton_step(optimum, quadratic_gradient(limit, x), excess, bound)
         # Few assets that are free say little of what happens once others let go.
         target = torch.minimum(target, LEAP * torch.maximum(multiplier, guess))
         # 0 is tried where the rest of the cost curves; elsewhere a multiplier falls by magnitudes before.
@@ -120,17 +123,3 @@ def _first_guess(problem: CanonicalProblem, limit: QuadraticLimit) -> Tensor:
     tiny = torch.finfo(problem.c.dtype).tiny
     guess = reward.sqrt() / (2 * limit.bound.clamp(min=tiny)).sqrt()
     return torch.where(torch.isfinite(guess) & (guess > 0), guess, 1.0)
-
-
-def _gradient(limit: QuadraticLimit, x: Tensor) -> Tensor:
-    """Return the gradient (B, N) of `Q` at weights `x` (B, N)."""
-    terms = limit.terms
-    gradient = torch.zeros_like(x)
-    if terms.linear is not None:
-        gradient = gradient + terms.linear
-    if terms.diagonal is not None:
-        gradient = gradient + terms.diagonal * x
-    for block in terms.loadings:
-        exposure = torch.einsum("bnk,bn->bk", block.expand(len(x), -1, -1), x)
-        gradient = gradient + (block @ exposure.unsqueeze(-1)).squeeze(-1)
-    return gradient

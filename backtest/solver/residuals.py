@@ -28,6 +28,9 @@ NEAR = 1e-9
 
 Slope = Callable[[Tensor], Tensor]
 
+ROUNDING = 1e-6
+"""Share of the marginal risk of the largest weight below which marginal returns and costs count as none."""
+
 
 @dataclass(frozen=True)
 class Multipliers:
@@ -123,6 +126,8 @@ def optimality_residual(problem: CanonicalProblem, x: Tensor, multipliers: Multi
         pressing = torch.where(inside, shadow, 0.0)
         marginal = [problem.c, risk, smooth, pressing, *rates, *(slope(x) for slope in slopes)]
         price = torch.stack([part.abs().amax(-1).expand(len(x)) for part in marginal]).amax(0)
+        # Where nothing is earned or paid, the rounding of weights that are differences of those held is no fault.
+        price = torch.maximum(price, ROUNDING * (_curvature(problem).amax(-1, keepdim=True) * size).squeeze(-1))
         stationarity = _ratio(distance.amax(-1), price)
 
         b, e = _finite(problem.equality[1]), _finite(problem.inequality[1])
@@ -150,6 +155,14 @@ def quadratic_gradient(limit: QuadraticLimit, x: Tensor) -> Tensor:
     return gradient
 
 
+def _curvature(problem: CanonicalProblem) -> Tensor:
+    """Return the curvature (B | 1, N) of each asset alone, curves and smooth functions left aside."""
+    curvature = problem.diagonal + problem.loadings.square().sum(-1)
+    for bend in problem.bends:
+        curvature = curvature + torch.maximum(bend.below, bend.above)
+    return curvature
+
+
 def _size_of_weights(problem: CanonicalProblem, x: Tensor) -> Tensor:
     """Return the size (B, 1) that weights are measured against.
 
@@ -157,9 +170,7 @@ def _size_of_weights(problem: CanonicalProblem, x: Tensor) -> Tensor:
     that a marginal return or cost could buy, as far as the limits allow it.
     """
     largest = torch.maximum(x.abs().amax(-1, keepdim=True), problem.held.abs().amax(-1, keepdim=True))
-    curvature = problem.diagonal + problem.loadings.square().sum(-1)
-    for bend in problem.bends:
-        curvature = curvature + torch.maximum(bend.below, bend.above)
+    curvature = _curvature(problem)
     rates = sum((ramp.left.abs() + ramp.right.abs() for ramp in problem.ramps), problem.c.abs())
     least = _ratio(rates.amax(-1, keepdim=True), curvature.amax(-1, keepdim=True))
     n_norms = problem.leverage.shape[-1] + problem.turnover.shape[-1]

@@ -31,6 +31,10 @@ def assert_solved_or_refused_for_the_right_reason(case: Case, where: str) -> Non
     if status == "solved":
         assert solution.residual[0] <= 1e-9, where
         return
+    if status == "inaccurate":
+        # Where constraints depend on each other and leave no asset free, rounding is magnified: flagged, and bounded.
+        assert solution.residual[0] <= 1e-8, where
+        return
     reference = reference_solve(case.problem)
     if status in ("infeasible", "unbounded"):
         # An interior-point method does not always find its certificate; it never finds a solution.
