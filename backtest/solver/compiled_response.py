@@ -1,4 +1,7 @@
-"""The response of `backtest.solver.separable`, compiled, for the assets of one row."""
+"""The response of `backtest.solver.separable`, compiled, for the assets of one row.
+
+Numba's cache of a compiled caller looks at the caller's own file alone: after a change here delete `__pycache__`.
+"""
 
 from __future__ import annotations
 
