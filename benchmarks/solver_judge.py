@@ -1,6 +1,6 @@
 """What every solver is judged by: an exact solution of one row, with a proof, that shares no code with the solver.
 
-The slow reference (CVXPY, Clarabel at tight tolerances) says which names are free and which are stuck: at 0, at the
+CVXPY and Clarabel at tight tolerances say which names are free and which are stuck: at 0, at the
 weight held, at a limit. On that active set the optimum is one dense linear system, solved by LU. The proof: no free
 name has left its piece, and what holds each stuck name lies between the slopes of its kink. Names that fail it change
 sides, and the system is solved again. The derivative of the weights in `p` is the inverse of the same system.
@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 from scipy import linalg
+from solver_peer_conic import cvxpy_program
 from solver_problem import PRICE, Problem
-
-from backtest.solver import reference_solve
 
 __all__ = ["Exact", "Judgement", "exact_row", "finite_difference_error", "judge"]
 
 NEAR = 1e-5
-"""Share of the position limit within which the reference's weight counts as on a kink or limit, to begin with."""
+"""Share of the position limit within which Clarabel's weight counts as on a kink or limit, to begin with."""
 
 PROOF = 1e-12
 MAX_CHANGES = 50
@@ -94,14 +93,13 @@ def exact_row(problem: Problem, row: int, *, p: np.ndarray | None = None, start:
         problem: the batch.
         row: which of its rows.
         p: (N,) another forecast; None is the row's.
-        start: (N,) weights near the optimum; None asks the reference.
+        start: (N,) weights near the optimum; None asks Clarabel.
 
     Raises:
         RuntimeError: when no active set passes the proof.
     """
     if start is None:
-        one = problem.ours.problem(problem.p[row : row + 1], problem.held[row : row + 1])
-        start = reference_solve(one).q[0].numpy()
+        start = _clarabel(problem, row)
     state = _Row(problem, row, problem.p[row].numpy() if p is None else p)
     # A name is stuck at kink `at` (0..3), or free (-1) on the piece `piece` (0..2).
     distance = np.abs(start[:, None] - state.kinks)
@@ -127,6 +125,16 @@ def exact_row(problem: Problem, row: int, *, p: np.ndarray | None = None, start:
         at = np.where(release, -1, np.where(stop, np.where(exact.x < left, piece, piece + 1), at))
         binding = not binding if slack < -PROOF else binding
     raise RuntimeError(f"row {row}: no active set passes the proof after {MAX_CHANGES} changes")
+
+
+def _clarabel(problem: Problem, row: int) -> np.ndarray:
+    """Return weights (N,) near the optimum of one row."""
+    part = problem.scaled()
+    program, p, held, u = cvxpy_program(problem)
+    p.value, held.value = problem.p[row].numpy() / part.price, problem.held[row].numpy() / part.size
+    tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-11)
+    program.solve(solver="CLARABEL", **tolerances)
+    return u.value * part.size
 
 
 def _solve(state: _Row, at: np.ndarray, piece: np.ndarray, binding: bool) -> tuple[Exact, float, np.ndarray]:

@@ -12,7 +12,34 @@ import numpy as np
 import torch
 from solver_problem import Problem
 
-__all__ = ["cvxpy_layer"]
+__all__ = ["cvxpy_layer", "cvxpy_program"]
+
+
+def cvxpy_program(problem: Problem) -> tuple[Any, Any, Any, Any]:
+    """Return the problem of one row in scaled units, its parameters `p` and `held`, and the variable `u = x / size`."""
+    import cvxpy as cp
+
+    part = problem.scaled()
+    n_assets = problem.n_assets
+    p, held = cp.Parameter(n_assets), cp.Parameter(n_assets)
+    x, factor = cp.Variable(n_assets), cp.Variable(problem.n_factors)
+    # |x| = x + 2 short and |x - held| = x - held + 2 sold, one inequality cheaper than two sides of each norm.
+    short, sold = cp.Variable(n_assets), cp.Variable(n_assets)
+    smooth = cp.sum_squares(factor) + cp.sum_squares(cp.multiply(np.sqrt(part.diagonal), x))
+    kinks = part.spread * cp.sum(x + 2 * sold) + part.l1 * cp.sum(x + 2 * short) + part.fee * cp.sum(short)
+    # cvxpylayers 1.2 loses `variable >= 0` with Moreau: CVXPY hands it over apart from A. Twice it stays in A.
+    limits = [
+        factor == part.loadings.T @ x,
+        cp.sum(x) == 0,
+        x <= 1,
+        x >= -1,
+        2 * short >= 0,
+        short >= -x,
+        2 * sold >= 0,
+        sold >= held - x,
+        cp.sum(x + 2 * short) <= part.leverage,
+    ]
+    return cp.Problem(cp.Minimize(smooth / 2 + kinks - p @ x), limits), p, held, x
 
 
 def cvxpy_layer(
@@ -30,30 +57,10 @@ def cvxpy_layer(
         options = {**options, "n_jobs_forward": 1, "n_jobs_backward": 1}
 
     def build(problem: Problem) -> Any:
-        import cvxpy as cp
         from cvxpylayers.torch import CvxpyLayer
 
         part = problem.scaled()
-        n_assets = problem.n_assets
-        p, held = cp.Parameter(n_assets), cp.Parameter(n_assets)
-        x, factor = cp.Variable(n_assets), cp.Variable(problem.n_factors)
-        # |x| = x + 2 short and |x - held| = x - held + 2 sold, one inequality cheaper than two sides of each norm.
-        short, sold = cp.Variable(n_assets), cp.Variable(n_assets)
-        smooth = cp.sum_squares(factor) + cp.sum_squares(cp.multiply(np.sqrt(part.diagonal), x))
-        kinks = part.spread * cp.sum(x + 2 * sold) + part.l1 * cp.sum(x + 2 * short) + part.fee * cp.sum(short)
-        # cvxpylayers 1.2 loses `variable >= 0` with Moreau: CVXPY hands it over apart from A. Twice it stays in A.
-        limits = [
-            factor == part.loadings.T @ x,
-            cp.sum(x) == 0,
-            x <= 1,
-            x >= -1,
-            2 * short >= 0,
-            short >= -x,
-            2 * sold >= 0,
-            sold >= held - x,
-            cp.sum(x + 2 * short) <= part.leverage,
-        ]
-        program = cp.Problem(cp.Minimize(smooth / 2 + kinks - p @ x), limits)
+        program, p, held, x = cvxpy_program(problem)
         layer = CvxpyLayer(program, parameters=[p, held], variables=[x], solver=solver, solver_args=settings)
 
         def solve(p: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
