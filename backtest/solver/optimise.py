@@ -28,6 +28,10 @@ def optimise(problem: CanonicalProblem, start: Tensor | None = None) -> Optimum:
         problem: without gradients.
         start: (B, R) multipliers to start from, as of an earlier `point.z`; None starts from 0.
     """
+    if start is not None:
+        if not isinstance(start, Tensor) or not bool(torch.isfinite(start).all()):
+            raise SolverError("start must be a tensor of finite multipliers: pass the `start` of an earlier solution")
+        start = start.to(problem.c)
     if start is not None and not problem.smooth and start.shape != (len(problem.c), count_multipliers(problem)):
         raise SolverError(
             f"start has shape {tuple(start.shape)}, this problem has {(len(problem.c), count_multipliers(problem))} "

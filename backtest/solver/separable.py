@@ -148,7 +148,9 @@ class Separable:
         if self.curves:
             x, flexibility = self._follow_curves(c, low, high, x, flexibility)
         inside = (x > self.lower) & (x < self.upper)
-        x = torch.minimum(torch.maximum(x, self.lower), self.upper)
+        # Exactly on a limit the weight moves with the limit, not half with each, as minimum and maximum would have it.
+        x = torch.where(x <= self.lower, self.lower, x)
+        x = torch.where(x >= self.upper, self.upper, x)
         return x, flexibility * inside
 
     def rows(self, index: Tensor) -> Separable:
