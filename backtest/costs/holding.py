@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,36 @@ __all__ = ["BorrowFee", "HoldingFee", "LongFee"]
 
 
 @dataclass(frozen=True, eq=False)
-class BorrowFee(Cost):
+class _AnnualFee(Cost):
+    """A fee a year on positions of one sign, `side` (1 for longs, -1 for shorts)."""
+
+    annual_rate: Parameter
+    periods_per_year: float | None = None
+    cash = True
+    side: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        check_parameter(self.annual_rate, type(self).__name__, "annual_rate")
+
+    def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+        """Return the fee by asset (B, N)."""
+        return self._rate(held, market) * (self.side * q).clamp(min=0)
+
+    def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
+        """Return a kink at 0, flat on the side that pays nothing."""
+        rate = self._rate(held, market)
+        zero = torch.zeros_like(rate)
+        left, right = (zero, rate) if self.side > 0 else (-rate, zero)
+        return CostTerms(ramps=(Ramp(start=zero, left=left, right=right),))
+
+    def _rate(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+        name = type(self).__name__
+        periods = periods_in_a_year(self.periods_per_year, market, name)
+        return aligned(self.annual_rate, held, market, f"{name} annual_rate") / periods
+
+
+@dataclass(frozen=True, eq=False)
+class BorrowFee(_AnnualFee):
     """`sum_i rate_i max(-q_i, 0) / periods_per_year`: the fee for borrowing what is sold short.
 
     Attributes:
@@ -24,30 +54,11 @@ class BorrowFee(Cost):
         periods_per_year: None takes it from the market at hand.
     """
 
-    annual_rate: Parameter
-    periods_per_year: float | None = None
-    cash = True
-
-    def __post_init__(self) -> None:
-        check_parameter(self.annual_rate, "BorrowFee", "annual_rate")
-
-    def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
-        """Return the fee by asset (B, N)."""
-        return self._rate(held, market) * (-q).clamp(min=0)
-
-    def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
-        """Return a kink at 0, flat above."""
-        rate = self._rate(held, market)
-        zero = torch.zeros_like(rate)
-        return CostTerms(ramps=(Ramp(start=zero, left=-rate, right=zero),))
-
-    def _rate(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
-        periods = periods_in_a_year(self.periods_per_year, market, "BorrowFee")
-        return aligned(self.annual_rate, held, market, "BorrowFee annual_rate") / periods
+    side: ClassVar[int] = -1
 
 
 @dataclass(frozen=True, eq=False)
-class LongFee(Cost):
+class LongFee(_AnnualFee):
     """`sum_i rate_i max(q_i, 0) / periods_per_year`: what is paid on long positions, as for custody.
 
     Attributes:
@@ -55,26 +66,7 @@ class LongFee(Cost):
         periods_per_year: None takes it from the market at hand.
     """
 
-    annual_rate: Parameter
-    periods_per_year: float | None = None
-    cash = True
-
-    def __post_init__(self) -> None:
-        check_parameter(self.annual_rate, "LongFee", "annual_rate")
-
-    def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
-        """Return the fee by asset (B, N)."""
-        return self._rate(held, market) * q.clamp(min=0)
-
-    def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
-        """Return a kink at 0, flat below."""
-        rate = self._rate(held, market)
-        zero = torch.zeros_like(rate)
-        return CostTerms(ramps=(Ramp(start=zero, left=zero, right=rate),))
-
-    def _rate(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
-        periods = periods_in_a_year(self.periods_per_year, market, "LongFee")
-        return aligned(self.annual_rate, held, market, "LongFee annual_rate") / periods
+    side: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, eq=False)

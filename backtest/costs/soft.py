@@ -59,7 +59,7 @@ class Soft(Cost):
         if limit.turnover is not None:
             of_rows.append(((q - held).abs().sum(-1) - limit.turnover).clamp(min=0).unsqueeze(-1))
         for quadratic in limit.quadratic:
-            of_rows.append((_value(quadratic.terms, q) - quadratic.bound).clamp(min=0))
+            of_rows.append(quadratic.excess(q).clamp(min=0))
         for violation in of_rows:
             squares = squares + violation.square().sum(-1, keepdim=True) / q.shape[-1]
         return one_a_row(self.weight, held, "Soft weight") * squares / 2
@@ -126,21 +126,6 @@ def _squared(matrix: Tensor, bound: Tensor, weight: Tensor) -> CostTerms:
     )
 
 
-def _value(terms: CostTerms, x: Tensor) -> Tensor:
-    """Return a quadratic (B, 1) at weights `x`."""
-    by_asset = torch.zeros_like(x)
-    if terms.constant is not None:
-        by_asset = by_asset + terms.constant
-    if terms.linear is not None:
-        by_asset = by_asset + terms.linear * x
-    if terms.diagonal is not None:
-        by_asset = by_asset + terms.diagonal * x.square() / 2
-    total = by_asset.sum(-1, keepdim=True)
-    for block in terms.loadings:
-        total = total + (block.mT @ x.unsqueeze(-1)).squeeze(-1).square().sum(-1, keepdim=True) / 2
-    return total
-
-
 @dataclass(frozen=True, eq=False)
 class _SoftQuadratic(SmoothFunction):
     """`weight / 2 max(Q(x - centre) - bound, 0)^2`: convex, its curvature jumping where `Q` is at the bound.
@@ -161,14 +146,14 @@ class _SoftQuadratic(SmoothFunction):
 
     def gradient(self, x: Tensor) -> Tensor:
         """Return `weight max(Q - bound, 0) grad Q` (B, N)."""
-        return self.weight * self._excess(x) * self._slope(x)
+        return self.weight * self._excess(x) * self.limit.gradient(self._away(x))
 
     def curvature(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Hessian `weight (max(Q - bound, 0) hess Q + 1[Q > bound] grad Q grad Q')`."""
         terms, excess = self.limit.terms, self._excess(x)
         share = self.weight * excess
         diagonal = torch.zeros_like(x) if terms.diagonal is None else share * terms.diagonal
-        steep = torch.where(excess > 0, self.weight.sqrt() * self._slope(x), 0.0)
+        steep = torch.where(excess > 0, self.weight.sqrt() * self.limit.gradient(self._away(x)), 0.0)
         blocks = [share.sqrt().unsqueeze(-1) * block for block in terms.loadings]
         return diagonal, torch.cat([steep.unsqueeze(-1), *blocks], dim=-1)
 
@@ -218,19 +203,7 @@ class _SoftQuadratic(SmoothFunction):
 
     def _excess(self, x: Tensor) -> Tensor:
         """Return by how much the limit is broken (B, 1)."""
-        return (_value(self.limit.terms, self._away(x)) - self.limit.bound).clamp(min=0)
-
-    def _slope(self, x: Tensor) -> Tensor:
-        """Return the gradient of `Q` (B, N)."""
-        terms, away = self.limit.terms, self._away(x)
-        slope = torch.zeros_like(x)
-        if terms.linear is not None:
-            slope = slope + terms.linear
-        if terms.diagonal is not None:
-            slope = slope + terms.diagonal * away
-        for block in terms.loadings:
-            slope = slope + (block @ (block.mT @ away.unsqueeze(-1))).squeeze(-1)
-        return slope
+        return self.limit.excess(self._away(x)).clamp(min=0)
 
     def _away(self, x: Tensor) -> Tensor:
         return x if self.centre is None else x - self.centre

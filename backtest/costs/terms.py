@@ -151,6 +151,37 @@ class QuadraticLimit:
     terms: CostTerms
     bound: Tensor
 
+    def value(self, x: Tensor) -> Tensor:
+        """Return the left side (B, 1) at weights `x` (B, N)."""
+        terms = self.terms
+        by_asset = torch.zeros_like(x)
+        if terms.constant is not None:
+            by_asset = by_asset + terms.constant
+        if terms.linear is not None:
+            by_asset = by_asset + terms.linear * x
+        if terms.diagonal is not None:
+            by_asset = by_asset + terms.diagonal * x.square() / 2
+        total = by_asset.sum(-1, keepdim=True)
+        for block in terms.loadings:
+            total = total + (block.mT @ x.unsqueeze(-1)).squeeze(-1).square().sum(-1, keepdim=True) / 2
+        return total
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """Return the gradient (B, N) of the left side at weights `x` (B, N)."""
+        terms = self.terms
+        gradient = torch.zeros_like(x)
+        if terms.linear is not None:
+            gradient = gradient + terms.linear
+        if terms.diagonal is not None:
+            gradient = gradient + terms.diagonal * x
+        for block in terms.loadings:
+            gradient = gradient + (block @ (block.mT @ x.unsqueeze(-1))).squeeze(-1)
+        return gradient
+
+    def excess(self, x: Tensor) -> Tensor:
+        """Return by how much the left side is above the bound (B, 1), negative where the limit is kept."""
+        return self.value(x) - self.bound
+
 
 @dataclass(frozen=True)
 class CostTerms:

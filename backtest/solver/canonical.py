@@ -21,7 +21,7 @@ from backtest.costs import Bend, Constraint, Cost, CostTerms, Curve, LimitTerms,
 from backtest.errors import CostError
 from backtest.market import MarketSnapshot
 
-__all__ = ["CanonicalProblem", "assemble", "pick_rows", "quadratic_value"]
+__all__ = ["CanonicalProblem", "assemble", "pick_rows"]
 
 MAXIMUM_SOFTNESS = 1e200
 """Softness of a limit whose penalty weighs nothing."""
@@ -111,23 +111,6 @@ class CanonicalProblem:
 def pick_rows(tensor: Tensor, index: Tensor) -> Tensor:
     """Return the rows `index` of a batch, or the tensor itself when all rows share it."""
     return tensor if tensor.shape[0] == 1 else tensor[index]
-
-
-def quadratic_value(limit: QuadraticLimit, x: Tensor) -> Tensor:
-    """Return `Q(x)` (B, 1) of a quadratic limit at weights `x` (B, N)."""
-    terms = limit.terms
-    total = torch.zeros_like(x)
-    if terms.constant is not None:
-        total = total + terms.constant
-    if terms.linear is not None:
-        total = total + terms.linear * x
-    if terms.diagonal is not None:
-        total = total + terms.diagonal * x.square() / 2
-    value = total.sum(-1, keepdim=True)
-    for block in terms.loadings:
-        exposure = torch.einsum("bnk,bn->bk", block.expand(len(x), -1, -1), x)
-        value = value + exposure.square().sum(-1, keepdim=True) / 2
-    return value
 
 
 def assemble(

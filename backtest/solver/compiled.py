@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from backtest.solver.compiled_algebra import curvature_of, factorise, solve_factorised
 from backtest.solver.compiled_response import Arrays, compile_function, norm_multipliers, respond, row_of
 from backtest.solver.dual import ROUNDING, Dual
 from backtest.solver.newton import LEAP, MAX_ITERATIONS, OVERSHOOT, SMALLEST_DAMPING, TOLERANCE, DualPoint
@@ -93,56 +94,6 @@ def _error(row, kind, column_size, price, x, flexibility, z, gradient):
 
 
 @compile_function
-def _curvature(row, kind, x, flexibility, packed, curvature):
-    """Fill `M'WM + diag(s)`, from the assets that are not stuck."""
-    held, columns, softness = row[1], row[2], row[4]
-    n_linear = columns.shape[1]
-    count = 0
-    for i in range(x.shape[0]):
-        if flexibility[i] > 0.0:
-            root = np.sqrt(flexibility[i])
-            for j in range(n_linear):
-                packed[count, j] = root * columns[i, j]
-            for j in range(n_linear, n_linear + kind[2]):
-                packed[count, j] = root * np.sign(x[i])
-            for j in range(n_linear + kind[2], softness.shape[0]):
-                packed[count, j] = root * np.sign(x[i] - held[i])
-            count += 1
-    part = packed[:count]
-    curvature[:] = np.dot(part.T, part)
-    for j in range(softness.shape[0]):
-        curvature[j, j] += softness[j]
-
-
-@compile_function
-def _solve_positive(matrix, right, factor, solution):
-    """Solve by Cholesky's method; return False when the matrix is not positive definite in floating point."""
-    n = right.shape[0]
-    for i in range(n):
-        for j in range(i + 1):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= factor[i, k] * factor[j, k]
-            if i == j:
-                if not total > EPSILON * matrix[i, i]:
-                    return False
-                factor[i, i] = np.sqrt(total)
-            else:
-                factor[i, j] = total / factor[j, j]
-    for i in range(n):
-        total = right[i]
-        for k in range(i):
-            total -= factor[i, k] * solution[k]
-        solution[i] = total / factor[i, i]
-    for i in range(n - 1, -1, -1):
-        total = solution[i]
-        for k in range(i + 1, n):
-            total -= factor[k, i] * solution[k]
-        solution[i] = total / factor[i, i]
-    return True
-
-
-@compile_function
 def _direction(kind, damping, looseness, z, gradient, curvature, factor, right, direction):
     """Fill the projected Newton direction; dependent constraints are damped until the system factorises."""
     n = z.shape[0]
@@ -156,10 +107,11 @@ def _direction(kind, damping, looseness, z, gradient, curvature, factor, right, 
             curvature[j, j] = 1.0
             right[j] = 0.0
     ridge = 1e-12
-    while not _solve_positive(curvature, right, factor, direction):
+    while not factorise(curvature, EPSILON, factor):
         for j in range(n):
             curvature[j, j] += ridge * max(curvature[j, j], max(looseness[j], TINY))
         ridge *= 100.0
+    solve_factorised(factor, right, direction)
     longest = np.inf
     for j in range(kind[1], n):
         if z[j] <= 0.0 and direction[j] < 0.0:
@@ -353,7 +305,7 @@ def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounde
             best = min(best, error)
             if error <= TOLERANCE or stalled >= 3 or all_unbounded[number] or iteration == MAX_ITERATIONS:
                 break
-            _curvature(row, kind, x, flexibility, packed, curvature)
+            curvature_of(row[1], row[2], row[4], kind, x, flexibility, packed, curvature)
             longest = _direction(kind, damping, looseness, z, gradient, curvature, factor, right, direction)
             slope = np.dot(gradient, direction)
             _times_columns(column, direction, spread)

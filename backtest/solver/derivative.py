@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from backtest.errors import SolverError
-from backtest.solver.canonical import CanonicalProblem, quadratic_value
+from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.compiled_map import apply_map, factorise_map
 from backtest.solver.dual import Dual
 from backtest.solver.inner import inner_problem
@@ -58,29 +58,24 @@ class SolutionMap:
     bent: tuple[Tensor, Tensor] | None = None
 
     @staticmethod
-    def of(optimum: Optimum, *, exact: bool = True) -> SolutionMap:
+    def of(optimum: Optimum, *, exact: bool = True, silent: Tensor | None = None) -> SolutionMap:
         """Factorise the derivative at an optimum.
 
         Args:
             optimum: where the solver ended.
             exact: False is about right also where the positions are no function of the forecast.
+            silent: (B,) bool, rows whose derivative is 0 whatever it would be: those that failed.
         """
         dual, point = optimum.dual, optimum.point
         binding = torch.ones_like(point.z, dtype=torch.bool)
         binding[:, dual.n_free :] = point.z[:, dual.n_free :] > 0
         first = dual.n_factors
+        flexibility = point.flexibility if silent is None else torch.where(silent.unsqueeze(-1), 0.0, point.flexibility)
         tiny = torch.finfo(point.z.dtype).tiny
         ridge = torch.nn.functional.pad(RIDGE * dual.looseness()[:, first:].clamp(min=tiny), (first, 0))
-        curvature, factor = _factorise(dual, point.x, point.flexibility, binding, ridge)
-        plain = SolutionMap(dual, point.x, point.flexibility, binding, curvature, factor, optimum.proximal)
+        curvature, factor = _factorise(dual, point.x, flexibility, binding, ridge)
+        plain = SolutionMap(dual, point.x, flexibility, binding, curvature, factor, optimum.proximal)
         return plain if optimum.normals is None else plain._bent_by(optimum.normals, exact)
-
-    def silenced(self, rows: Tensor) -> SolutionMap:
-        """Return the map with a derivative of 0 in `rows` (B,) bool."""
-        bent = self.bent
-        if bent is not None:
-            bent = (torch.where(rows[:, None, None], 0.0, bent[0]), torch.where(rows[:, None, None], 0.0, bent[1]))
-        return replace(self, flexibility=torch.where(rows.unsqueeze(-1), 0.0, self.flexibility), bent=bent)
 
     def __call__(self, r: Tensor) -> Tensor:
         """Return `J r` (B, N) for `r` (B, N)."""
@@ -217,7 +212,7 @@ def _chord_step(
     if solution_map.bent is None:
         return x, z, multipliers
     _, inverse = solution_map.bent
-    excess = torch.cat([quadratic_value(limit, x) - limit.bound for limit in problem.quadratic], dim=-1)
+    excess = torch.cat([limit.excess(x) for limit in problem.quadratic], dim=-1)
     multipliers = multipliers + (inverse @ excess.unsqueeze(-1)).squeeze(-1)
     return (*_inner_step(problem, optimum, plain, x, z, multipliers), multipliers)
 

@@ -32,11 +32,14 @@ def optimise(problem: CanonicalProblem, start: Tensor | None = None) -> Optimum:
         if not isinstance(start, Tensor) or not bool(torch.isfinite(start).all()):
             raise SolverError("start must be a tensor of finite multipliers: pass the `start` of an earlier solution")
         start = start.to(problem.c)
-    if start is not None and not problem.smooth and start.shape != (len(problem.c), count_multipliers(problem)):
-        raise SolverError(
-            f"start has shape {tuple(start.shape)}, this problem has {(len(problem.c), count_multipliers(problem))} "
-            "multipliers: pass those of a solution with the same costs and constraints"
-        )
+        wanted = (len(problem.c), count_multipliers(problem))
+        # A smooth function adds factors whose number can change from place to place.
+        fits = start.shape == wanted or (problem.smooth and start.ndim == 2 and len(start) == wanted[0])
+        if not fits:
+            raise SolverError(
+                f"start has shape {tuple(start.shape)}, this problem has {wanted} multipliers: "
+                "pass those of a solution with the same costs and constraints"
+            )
     if problem.quadratic:
         return minimise_within_quadratic_limits(problem, start, _with_models)
     return _with_models(problem, start)

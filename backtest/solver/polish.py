@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from backtest.costs import Ramp
-from backtest.solver.canonical import CanonicalProblem, quadratic_value
+from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.conic_program import NO_PENALTY
-from backtest.solver.residuals import Multipliers, optimality_residual, quadratic_gradient
+from backtest.solver.residuals import Multipliers, optimality_residual
 
 __all__ = ["polished"]
 
@@ -69,7 +69,7 @@ class _Guess:
         soft = (problem.softness[0] > 0) & (problem.softness[0] < NO_PENALTY)
         signed = torch.cat([multipliers.inequality, multipliers.leverage, multipliers.turnover], dim=-1)[0]
         self.binding = (signed > above) | soft & (problem.violation(x)[0] > 0)
-        steep = [quadratic_gradient(limit, x).abs().max() for limit in problem.quadratic]
+        steep = [limit.gradient(x).abs().max() for limit in problem.quadratic]
         self.quadratic = [
             place for place, nu in enumerate(multipliers.quadratic[0]) if float(nu * steep[place]) > above
         ]
@@ -84,7 +84,7 @@ class _Guess:
         for function in problem.smooth:
             left = left - function.gradient(x)
         for place, limit in enumerate(problem.quadratic):
-            left = left - multipliers.quadratic[:, place] * quadratic_gradient(limit, x)
+            left = left - multipliers.quadratic[:, place] * limit.gradient(x)
         return left
 
     def _norms(self, multipliers: Multipliers) -> list[Ramp]:
@@ -161,15 +161,12 @@ class _Guess:
         # In a norm, a weight on the kink does not count: its sign is 0.
         signs = [torch.sign(away).expand(n, -1) for away, n in zip((x, x - problem.held), n_norms, strict=True)]
         signed = torch.cat([problem.inequality[0][0], *signs])[self.binding]
-        curved = [quadratic_gradient(problem.quadratic[place], x) for place in self.quadratic]
+        curved = [problem.quadratic[place].gradient(x) for place in self.quadratic]
         rows = torch.cat([problem.equality[0][0], signed, *curved])
         values = torch.cat([multipliers.inequality, multipliers.leverage, multipliers.turnover], dim=-1)[0]
         softness = problem.softness[0]
         excess = problem.violation(x)[0] - softness * values
-        over = [
-            (quadratic_value(problem.quadratic[place], x) - problem.quadratic[place].bound)[0]
-            for place in self.quadratic
-        ]
+        over = [problem.quadratic[place].excess(x)[0] for place in self.quadratic]
         broken = torch.cat([(problem.equality[0][0] @ x[0]) - problem.equality[1][0], excess[self.binding], *over])
         give = torch.cat([torch.zeros_like(problem.equality[1][0]), softness[self.binding], x.new_zeros(len(over))])
         system = torch.cat(

@@ -25,6 +25,7 @@ from backtest.solver.warm_start import WarmStarts, check_keys
 
 __all__ = ["PositionSolver"]
 
+_UNFINISHED = torch.tensor([int(Status.INACCURATE), int(Status.FAILED)], dtype=torch.int8)
 OnFailure = Literal["raise", "hold", "nan"]
 
 
@@ -114,6 +115,10 @@ class PositionSolver:
                 first = start
             optimum = optimise(problem, first)
             statuses = status_of(problem, optimum, bad_input)
+            if first is not None and bool(torch.isin(statuses.cpu(), _UNFINISHED).any()):
+                # A start far from the solution can leave a row where digits are lost: all begin anew.
+                optimum = optimise(problem)
+                statuses = status_of(problem, optimum, bad_input)
             if isinstance(start, WarmStarts):
                 assert keys is not None
                 start.remember(keys, optimum.point.z, statuses <= Status.INACCURATE)
@@ -178,6 +183,7 @@ class PositionSolver:
         self, given: Batch, batch: Batch, problem: CanonicalProblem, bad_input: Tensor, on_failure: OnFailure
     ) -> Solution:
         found = solve_conic(problem)
+        found = replace(found, solution_map=found.solution_map.silenced(bad_input))
         statuses = torch.where(bad_input, int(Status.BAD_INPUT), found.statuses)
         q = self._settle(found.x, given, problem, statuses, on_failure)
         return Solution(batch.like_input(q), statuses, found.iterations, problem, found)

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from backtest.costs import QuadraticLimit
-from backtest.solver.canonical import CanonicalProblem, quadratic_value
+from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.derivative import SolutionMap
 from backtest.solver.inner import inner_problem
 from backtest.solver.optimum import Optimum
-from backtest.solver.residuals import quadratic_gradient
 
 __all__ = ["minimise_within_quadratic_limits"]
 
@@ -65,7 +64,7 @@ def minimise_within_quadratic_limits(
         # Where constraints depend on each other their multipliers can drift from start to start, and lose digits.
         z = torch.where((optimum.point.error > TOLERANCE / 10).unsqueeze(-1), 0.0, optimum.point.z)
         x = optimum.point.x
-        excess = quadratic_value(limit, x) - bound
+        excess = limit.excess(x)
         wrong = torch.where((multiplier > 0) | (excess > 0), excess.abs(), 0.0)
         error = wrong / torch.maximum((excess + bound).abs(), bound.abs()).clamp(min=torch.finfo(x.dtype).tiny)
         stalled = torch.where(error < 0.5 * best, 0.0, stalled + 1)
@@ -75,10 +74,10 @@ def minimise_within_quadratic_limits(
         closed = (high - low <= 1e-15 * high) & torch.isfinite(high)
         hopeless = multiplier > LARGEST * guess
         done = (error <= TOLERANCE) | hopeless | closed | ((stalled >= 6) & (best <= 1e-9))
-        normal = torch.where(multiplier > 0, quadratic_gradient(limit, x), 0.0)
+        normal = torch.where(multiplier > 0, limit.gradient(x), 0.0)
         if bool(done.all()):
             break
-        target = multiplier + _newton_step(optimum, quadratic_gradient(limit, x), excess, bound)
+        target = multiplier + _newton_step(optimum, limit.gradient(x), excess, bound)
         # Few assets that are free say little of what happens once others let go.
         target = torch.minimum(target, LEAP * torch.maximum(multiplier, guess))
         # 0 is tried where the rest of the cost curves; elsewhere a multiplier falls by magnitudes before.

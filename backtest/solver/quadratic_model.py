@@ -40,8 +40,7 @@ def minimise_by_models(
     """
     x = torch.minimum(torch.maximum(problem.held, problem.lower), problem.upper).expand_as(problem.c)
     z = start
-    reached = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for _ in range(MAX_STEPS):
+    for count in range(MAX_STEPS):
         hessian = smooth_hessian(problem, x)
         inner = inner_problem(problem, around=x, hessian=hessian)
         # The number of loadings may change from step to step, and with it the multipliers.
@@ -54,8 +53,7 @@ def minimise_by_models(
         if bool((moving <= TOLERANCE).all()):
             break
         # The first step leads from anywhere to weights that keep the constraints: it has nothing to compare with.
-        length = torch.where(reached, _step_length(problem, inner, x, step), 1.0)
-        reached = torch.ones_like(reached)
+        length = _step_length(problem, inner, x, step) if count else torch.ones_like(moving)
         x = torch.where((length == 1.0).unsqueeze(-1), optimum.point.x, x + length.unsqueeze(-1) * step)
     return replace(optimum, moving=torch.maximum(optimum.moving, moving), hessian=hessian)
 

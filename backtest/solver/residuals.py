@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from backtest.costs import Bend, QuadraticLimit, Ramp
-from backtest.solver.canonical import CanonicalProblem, quadratic_value
+from backtest.solver.canonical import CanonicalProblem
 
-__all__ = ["Multipliers", "constraint_violation", "optimality_residual", "quadratic_gradient"]
+__all__ = ["Multipliers", "constraint_violation", "optimality_residual"]
 
 NEAR = 1e-9
 """A weight within this much of a kink or limit, relative to the size of the weights, counts as on it."""
@@ -82,10 +82,7 @@ def constraint_violation(problem: CanonicalProblem, x: Tensor) -> Tensor:
             (_times(a, x) - b).abs() / _largest(a),
             excess[:, :n_rows] / _largest(e_matrix),
             excess[:, n_rows:],
-            *(
-                _ratio(_excess(limit, x), quadratic_gradient(limit, x).abs().amax(-1, keepdim=True))
-                for limit in problem.quadratic
-            ),
+            *(_ratio(_excess(limit, x), limit.gradient(x).abs().amax(-1, keepdim=True)) for limit in problem.quadratic),
         ]
         return torch.cat([part.clamp(min=0) for part in parts], dim=-1).amax(-1)
 
@@ -110,7 +107,7 @@ def optimality_residual(problem: CanonicalProblem, x: Tensor, multipliers: Multi
         shadow = shadow + _times(problem.inequality[0].mT, multipliers.inequality)
         smooth = sum((function.gradient(x) for function in problem.smooth), zero)
         for limit, multiplier in zip(problem.quadratic, multipliers.quadratic.unbind(-1), strict=True):
-            shadow = shadow + multiplier.unsqueeze(-1) * quadratic_gradient(limit, x)
+            shadow = shadow + multiplier.unsqueeze(-1) * limit.gradient(x)
         left_over = problem.c - risk - smooth - shadow
 
         size = _size_of_weights(problem, x)
@@ -139,20 +136,6 @@ def optimality_residual(problem: CanonicalProblem, x: Tensor, multipliers: Multi
         every = torch.cat([signed, multipliers.quadratic, zero[:, :1]], dim=-1)
         wrong_sign = _ratio((-every).clamp(min=0).amax(-1), price)
         return torch.stack([stationarity, feasibility, complementarity, wrong_sign]).amax(0)
-
-
-def quadratic_gradient(limit: QuadraticLimit, x: Tensor) -> Tensor:
-    """Return the gradient (B, N) of a quadratic limit's left side at weights `x` (B, N)."""
-    terms = limit.terms
-    gradient = torch.zeros_like(x)
-    if terms.linear is not None:
-        gradient = gradient + terms.linear
-    if terms.diagonal is not None:
-        gradient = gradient + terms.diagonal * x
-    for block in terms.loadings:
-        exposure = torch.einsum("bnk,bn->bk", block.expand(len(x), -1, -1), x)
-        gradient = gradient + (block @ exposure.unsqueeze(-1)).squeeze(-1)
-    return gradient
 
 
 def _curvature(problem: CanonicalProblem) -> Tensor:
@@ -213,7 +196,7 @@ def _complementarity(
     miss = (softness * signed - violation.clamp(min=0)).abs()
     parts[0] = torch.where(softness > 0, _ratio(miss, reach.unsqueeze(-1) + softness * price.unsqueeze(-1)), parts[0])
     for limit, multiplier in zip(problem.quadratic, quadratic.unbind(-1), strict=True):
-        excess = (quadratic_value(limit, x) - limit.bound).squeeze(-1)
+        excess = limit.excess(x).squeeze(-1)
         parts.append(_ratio((excess * multiplier).abs(), price * reach).unsqueeze(-1))
     return torch.cat([*parts, torch.zeros_like(price).unsqueeze(-1)], dim=-1).amax(-1)
 
@@ -225,7 +208,7 @@ def _excess(limit: QuadraticLimit, x: Tensor) -> Tensor:
     for part, factor in ((terms.constant, torch.ones_like(x)), (terms.linear, x)):
         if part is not None:
             size = size + (part * factor).abs().sum(-1, keepdim=True)
-    return (quadratic_value(limit, x) - limit.bound - 8 * torch.finfo(x.dtype).eps * size).clamp(min=0)
+    return (limit.excess(x) - 8 * torch.finfo(x.dtype).eps * size).clamp(min=0)
 
 
 def _ramp_slope(ramp: Ramp, x: Tensor) -> Tensor:

@@ -30,9 +30,6 @@ class DerivativeMap(Protocol):
     def __call__(self, r: Tensor) -> Tensor:
         """Return `J r`."""
 
-    def silenced(self, rows: Tensor) -> DerivativeMap:
-        """Return the map with a derivative of 0 in `rows` (B,) bool."""
-
     def dense(self) -> Tensor:
         """Return `J` as a matrix (B, N, N)."""
 
@@ -137,10 +134,10 @@ class Solution:
     @cached_property
     def solution_map(self) -> DerivativeMap:
         """The derivative of the positions in the forecast: a map of (B, N) to (B, N). A failed row's is 0."""
-        optimum = self.optimum
-        solution_map: DerivativeMap = SolutionMap.of(optimum) if isinstance(optimum, Optimum) else optimum.solution_map
+        if not isinstance(self.optimum, Optimum):
+            return self.optimum.solution_map
         failed = self.statuses > Status.INACCURATE
-        return solution_map.silenced(failed) if bool(failed.any()) else solution_map
+        return SolutionMap.of(self.optimum, silent=failed if bool(failed.any()) else None)
 
 
 def _multipliers(problem: CanonicalProblem, optimum: Optimum) -> Multipliers:

@@ -35,7 +35,7 @@ from backtest.costs import (
     TurnoverLimit,
 )
 from backtest.market import MarketPanel
-from backtest.solver.canonical import assemble, quadratic_value
+from backtest.solver.canonical import assemble
 
 RNG = np.random.default_rng(4)
 POINTS = HELD.numpy() * RNG.uniform(0, 1, size=(200, 1, 1)) + RNG.normal(size=(200, B, N)) * 0.15
@@ -265,7 +265,7 @@ def excesses(terms: LimitTerms, x: Tensor, held: Tensor) -> tuple[list[Tensor], 
         broken.append((x.abs().sum(-1) - terms.leverage).unsqueeze(-1))
     if terms.turnover is not None:
         broken.append(((x - held).abs().sum(-1) - terms.turnover).unsqueeze(-1))
-    broken.extend(quadratic_value(limit, x) - limit.bound for limit in terms.quadratic)
+    broken.extend(limit.excess(x) for limit in terms.quadratic)
     if terms.equality is not None:
         missed.append((terms.equality[0] @ x.unsqueeze(-1)).squeeze(-1) - terms.equality[1])
     return broken, missed
@@ -375,7 +375,7 @@ def test_limits_estimate_what_they_need_from_the_panel():
     market = panel.at([20, 40, 79])
     risk = limit.risk.estimate(panel)
     q = torch.as_tensor(POINTS[0]) / 10
-    inside = quadratic_value(fitted.terms(HELD, market).quadratic[0], q) <= 0.01 / 252 / 2
+    inside = fitted.terms(HELD, market).quadratic[0].value(q) <= 0.01 / 252 / 2
 
     assert (fitted.first_row, soft.first_row) == (15, 15)
     assert PositionLimit(0.1).estimate(panel).first_row == 0
@@ -386,7 +386,7 @@ def test_risk_relative_to_cash_is_risk():
     q = torch.as_tensor(POINTS[0])
     limits = [RiskLimit(Ridge(2.0), 0.3, benchmark=benchmark).terms(HELD, None) for benchmark in (None, np.zeros(N))]
 
-    torch.testing.assert_close(*(quadratic_value(limit.quadratic[0], q) for limit in limits), rtol=1e-13, atol=0)
+    torch.testing.assert_close(*(limit.quadratic[0].value(q) for limit in limits), rtol=1e-13, atol=0)
 
 
 def test_restricted_names_may_be_none_at_all():

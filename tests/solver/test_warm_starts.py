@@ -255,7 +255,7 @@ def test_the_start_of_a_solution_gives_its_positions_again(kind):
 
 
 @kinds
-@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 1e6])
 def test_a_start_at_random_gives_the_positions_of_a_cold_one(kind, size):
     solver = SOLVERS[kind]
     cold = solver.solve(FIRST, HELD)
@@ -274,11 +274,11 @@ def test_a_start_that_is_not_finite_is_refused(value):
 
 
 @pytest.mark.parametrize("value", [1e12, -1e12])
-def test_a_senseless_start_never_gives_a_wrong_answer_that_passes_for_a_solution(value):
+def test_a_senseless_start_is_given_up_and_the_rows_solved(value):
     solver = PositionSolver(Ridge(1e-3) + L1(1e-4), [DollarNeutral(), LeverageLimit(0.5)])
     start = torch.full((B, 2), value, dtype=torch.float64)
     solution = solver.solve(FIRST, start=start, on_failure="nan")
-    solved = solution.status == "solved"
 
-    assert (solution.residual[solved] <= 1e-9).all()
-    np.testing.assert_allclose(solution.q[solved], solver.solve(FIRST).q[solved], rtol=0, atol=1e-9)
+    assert solution.status.tolist() == ["solved"] * B
+    assert solution.residual.max() <= 1e-9
+    np.testing.assert_allclose(solution.q, solver.solve(FIRST).q, rtol=0, atol=1e-9)
