@@ -121,7 +121,10 @@ def compare(
         ),
     ] = False,
     jobs: Annotated[
-        int | None, _option(TRAINING, "Processes that train, a count; no result depends on it. Default one a core.")
+        int | None,
+        _option(
+            TRAINING, "Processes that train, a count; no result depends on it. Default one a core; 1 with --quick."
+        ),
     ] = None,
     cost: CostOption = None,
     leverage: LeverageOption = None,

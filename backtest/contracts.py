@@ -229,7 +229,7 @@ def _held(held: Any, market: MarketSnapshot | None, *, n_assets: int, seed: int)
 
 
 def _n_rows(market: MarketSnapshot | None) -> int:
-    return next((len(part) for name in BY_ROW if (part := getattr(market, name, None)) is not None), 3)
+    return max((len(part) for name in BY_ROW if (part := getattr(market, name, None)) is not None), default=3)
 
 
 def _check_terms(checked: CheckedCost) -> None:

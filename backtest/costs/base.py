@@ -182,7 +182,12 @@ def snake_case(name: str) -> str:
 
 
 def _numbered(parts: Iterator[tuple[str, Cost]]) -> Iterator[tuple[str, Cost]]:
-    seen: dict[str, int] = {}
+    # A part can come with a number already, from a sum within.
+    taken: set[str] = set()
     for name, cost in parts:
-        seen[name] = seen.get(name, 0) + 1
-        yield (name if seen[name] == 1 else f"{name}_{seen[name]}", cost)
+        unique, number = name, 1
+        while unique in taken:
+            number += 1
+            unique = f"{name}_{number}"
+        taken.add(unique)
+        yield unique, cost

@@ -186,7 +186,7 @@ class CheckedCost:
                 "paid_per_trade = True, as a cost of trades does"
             )
         if self.cost.depends_on_held and not moves:
-            findings.append("paid_per_trade is True, but the cost does not depend on what is held")
+            findings.append("said to depend on what is held, but it did not at the weights tried")
         rest = self.held if self.cost.depends_on_held else torch.zeros_like(self.held)
         at_rest = self.value(rest).expand(rest.shape)
         if bool((at_rest.abs() > SAME * self.value(self.q).abs().max()).any()):

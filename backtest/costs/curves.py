@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["Curve", "Power", "Root"]
+__all__ = ["Curve", "Power", "Root", "pick_rows"]
 
 
 class Curve(ABC):
@@ -102,7 +102,7 @@ class Power(Curve):
 
     def rows(self, index: Tensor) -> Power:
         """Return the function of the rows `index` of the batch."""
-        return replace(self, centre=_pick(self.centre, index), weight=_pick(self.weight, index))
+        return replace(self, centre=pick_rows(self.centre, index), weight=pick_rows(self.weight, index))
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,12 @@ class Root(Curve):
         """Return the function of the rows `index` of the batch."""
         return replace(
             self,
-            centre=_pick(self.centre, index),
-            weight=_pick(self.weight, index),
-            width=_pick(self.width, index),
+            centre=pick_rows(self.centre, index),
+            weight=pick_rows(self.weight, index),
+            width=pick_rows(self.width, index),
         )
 
 
-def _pick(tensor: Tensor, index: Tensor) -> Tensor:
+def pick_rows(tensor: Tensor, index: Tensor) -> Tensor:
+    """Return the rows `index` of a batch, or the tensor itself when all rows share it."""
     return tensor if tensor.shape[0] == 1 else tensor[index]

@@ -182,6 +182,10 @@ class _Evaluated(torch.autograd.Function):
         before = held.detach().cpu().numpy().astype(float)
         values, slopes = np.zeros(len(weights)), np.zeros_like(weights)
         for row, point in enumerate(weights):
+            if not (np.isfinite(point).all() and np.isfinite(before[row]).all()):
+                # A book that is ruined has no weights; CVXPY takes no NaN.
+                values[row] = slopes[row] = np.nan
+                continue
             x = cp.Variable(len(point))
             expression = cost.checked(x, before[row], market_rows(market, np.array([row])))
             x.value = point

@@ -100,7 +100,7 @@ class DenseRisk(Cost):
     def _matrix(self) -> Tensor:
         """The covariance (N, N) or (B, N, N), assets in its own order; a copy, unless it has a graph to keep."""
         if isinstance(self.covariance, Tensor):
-            return self.covariance if self.covariance.requires_grad else self.covariance.clone()
+            return self.covariance if self.covariance.requires_grad else self.covariance.to(torch.float64, copy=True)
         covariance = self.covariance
         if isinstance(covariance, pd.DataFrame):
             covariance = covariance[covariance.index].to_numpy(dtype=float)

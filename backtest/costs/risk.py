@@ -12,7 +12,7 @@ from torch import Tensor
 from backtest.costs.base import Cost
 from backtest.costs.factor_model import FactorModelHistory, estimate_factor_models
 from backtest.costs.parameters import Parameter, aligned, as_tensor, check_parameter, loadings_of
-from backtest.costs.semidefinite import check_semidefinite, semidefinite_root
+from backtest.costs.semidefinite import check_semidefinite, check_symmetric, semidefinite_root
 from backtest.costs.terms import CostTerms
 from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
@@ -114,8 +114,7 @@ def _square_root(covariance: np.ndarray | Tensor, *, like: Tensor) -> Tensor:
     matrix = as_tensor(covariance, like)
     if matrix.shape[-1] != like.shape[-1] or matrix.shape[-2] != matrix.shape[-1]:
         raise CostError(f"FactorRisk: factor_covariance has shape {tuple(matrix.shape)} for {like.shape[-1]} factors")
-    if not torch.allclose(matrix, matrix.mT, rtol=1e-8, atol=0.0):
-        raise CostError("FactorRisk: factor_covariance is not symmetric")
+    check_symmetric(matrix, "FactorRisk: factor_covariance")
     root, info = torch.linalg.cholesky_ex(matrix)
     if not bool(info.any()):
         return root

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backtest.errors import CostError
 
-__all__ = ["check_semidefinite", "semidefinite_root", "split"]
+__all__ = ["check_semidefinite", "check_symmetric", "semidefinite_root", "split"]
 
 ASYMMETRY = 1e-8
 """Largest difference of a cell and its mirror image, relative to the root of the product of their variances."""
@@ -29,6 +29,18 @@ def check_semidefinite(matrix: Tensor, what: str) -> None:
     if not bool(torch.isfinite(matrix).all()):
         place = tuple(torch.nonzero(~torch.isfinite(matrix))[0].tolist())
         raise CostError(f"{what} must be finite, got {float(matrix[place])} at {place}")
+    check_symmetric(matrix, what)
+    values = torch.linalg.eigvalsh(_scaled(matrix, _scale(matrix)))
+    riskless = (matrix.diagonal(dim1=-2, dim2=-1) <= 0) & (matrix != 0).any(-1)
+    if bool((values[..., 0] < -NEGATIVE * values[..., -1].abs()).any()) or bool(riskless.any()):
+        # Named is an eigenvalue of the matrix as it was given, not of the scaled one that is judged.
+        lowest = float(torch.linalg.eigvalsh(matrix)[..., 0].min())
+        raise CostError(f"{what} is not positive semidefinite: eigenvalue {lowest:.3g}")
+
+
+def check_symmetric(matrix: Tensor, what: str) -> None:
+    """Raise `CostError` unless every matrix (..., N, N) is symmetric, but for rounding."""
+    matrix = matrix.detach().to(torch.float64)
     scale = _scale(matrix)
     difference = (matrix - matrix.mT).abs() / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
     if bool((difference > ASYMMETRY).any()):
@@ -38,12 +50,6 @@ def check_semidefinite(matrix: Tensor, what: str) -> None:
             f"{what} is not symmetric: {float(matrix[place]):.6g} at {place}, "
             f"{float(matrix[mirrored]):.6g} at {mirrored}"
         )
-    values = torch.linalg.eigvalsh(_scaled(matrix, scale))
-    riskless = (matrix.diagonal(dim1=-2, dim2=-1) <= 0) & (matrix != 0).any(-1)
-    if bool((values[..., 0] < -NEGATIVE * values[..., -1].abs()).any()) or bool(riskless.any()):
-        # Named is an eigenvalue of the matrix as it was given, not of the scaled one that is judged.
-        lowest = float(torch.linalg.eigvalsh(matrix)[..., 0].min())
-        raise CostError(f"{what} is not positive semidefinite: eigenvalue {lowest:.3g}")
 
 
 def semidefinite_root(matrix: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ __all__ = ["ShrunkCovariances", "first_estimate", "shrunk_covariance"]
 
 
 def first_estimate(lookback: int) -> int:
-    """Return the first row with an estimate: half of a window has been seen."""
-    return lookback // 2
+    """Return the first row with an estimate: half of a window has been seen, and two returns."""
+    return max(2, lookback // 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,10 @@ class ShrunkCovariances:
             raise CostError(f"DenseRisk needs {first + 1} rows of returns, the panel has {self.panel.n_periods}")
 
     def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return a diagonal (B | 1, N) and loadings (B | 1, N, lookback) at rows (B,); one where all rows are one."""
+        """Return a diagonal (B | 1, N) and loadings (B | 1, N, k) at rows (B,); one where all rows are one.
+
+        `k` is the lesser of N and the lookback.
+        """
         first = first_estimate(self.lookback)
         if (rows < first).any():
             raise CostError(
@@ -52,12 +55,12 @@ class ShrunkCovariances:
     def _at(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         window = self.panel.returns[max(0, row - self.lookback + 1) : row + 1]
         diagonal, loadings = shrunk_covariance(window)
-        padding = self.lookback - loadings.shape[1]
+        padding = min(self.lookback, self.panel.n_assets) - loadings.shape[1]
         return diagonal, np.pad(loadings, ((0, 0), (0, padding)))
 
 
 def shrunk_covariance(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a diagonal (N,) and loadings (N, T) whose covariance `diag(d) + L L'` shrinks the sample's.
+    """Return a diagonal (N,) and loadings (N, k) whose covariance `diag(d) + L L'` shrinks the sample's; k = min(N, T).
 
     Returns are scaled to unit volatility by name, and their sample covariance is shrunk towards the identity. A missing
     return counts as the mean of its name; a name with less than a quarter of the window, or without a move, has the
@@ -79,11 +82,14 @@ def shrunk_covariance(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     volatility = np.sqrt(np.where(enough, variance, np.quantile(variance[enough], 0.75)))
     scores = np.where(enough, deviation / volatility, 0.0)
     periods, assets = scores.shape
-    # All norms are of N x N matrices, over N, from the T x T products of the scores.
-    products = scores @ scores.T
+    # All norms are of N x N matrices, over N, from the smaller of the two products of the scores.
+    products = scores.T @ scores if assets < periods else scores @ scores.T
+    sizes = (scores**2).sum(axis=1)
     of_sample = (products**2).sum() / periods**2 / assets
-    from_identity = of_sample - 2 * np.trace(products) / periods / assets + 1.0
-    noise = (np.diag(products) ** 2).sum() / periods**2 / assets - of_sample / periods
+    from_identity = of_sample - 2 * sizes.sum() / periods / assets + 1.0
+    noise = (sizes**2).sum() / periods**2 / assets - of_sample / periods
     shrinkage = 1.0 if noise >= from_identity else noise / from_identity
     loadings = volatility[:, None] * scores.T * np.sqrt((1 - shrinkage) / periods)
-    return volatility**2 - (loadings**2).sum(axis=1), loadings
+    diagonal = volatility**2 - (loadings**2).sum(axis=1)
+    # No more columns than assets: the triangular factor of the loadings has the same products.
+    return diagonal, np.linalg.qr(loadings.T).R.T if assets < periods else loadings

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from backtest.costs.base import Cost, snake_case
+from backtest.costs.curves import pick_rows
 from backtest.costs.limits import Constraint
 from backtest.costs.parameters import Parameter, check_parameter, one_a_row
 from backtest.costs.terms import Bend, CostTerms, LimitTerms, QuadraticLimit, SmoothFunction, SoftLimit
@@ -167,18 +168,11 @@ class _SoftQuadratic(SmoothFunction):
 
     def rows(self, index: Tensor) -> _SoftQuadratic:
         """Return the penalty of the rows `index` of the batch."""
-
-        def pick(part: Any) -> Any:
-            return part if part is None or len(part) == 1 else part[index]
-
-        terms = self.limit.terms
-        picked = CostTerms(
-            constant=pick(terms.constant),
-            linear=pick(terms.linear),
-            diagonal=pick(terms.diagonal),
-            loadings=tuple(pick(block) for block in terms.loadings),
+        return _SoftQuadratic(
+            self.limit.rows(index),
+            pick_rows(self.weight, index),
+            None if self.centre is None else pick_rows(self.centre, index),
         )
-        return _SoftQuadratic(QuadraticLimit(picked, pick(self.limit.bound)), pick(self.weight), pick(self.centre))
 
     def expression(self, x: Any) -> Any:
         """Return the penalty of one row as a CVXPY expression, for the reference."""

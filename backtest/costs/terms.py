@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backtest.costs.curves import Curve
+from backtest.costs.curves import Curve, pick_rows
 
 __all__ = ["Bend", "CostTerms", "LimitTerms", "QuadraticLimit", "Ramp", "SmoothFunction", "SoftLimit"]
 
@@ -56,6 +56,14 @@ class Ramp:
         # The value at the middle, not at the ends, is the zero: |x| smoothed is 0 at 0.
         return bent + self.right * (from_middle - half).clamp(min=0) + self.left * (from_middle + half).clamp(max=0)
 
+    def slope(self, x: Tensor, *, above: bool) -> Tensor:
+        """Return the derivative (B, N) just above `x`, or just below."""
+        if self.end is None:
+            return torch.where(x >= self.start if above else x > self.start, self.right, self.left)
+        width = (self.end - self.start).clamp(min=torch.finfo(x.dtype).tiny)
+        share = ((x - self.start) / width).clamp(0, 1)
+        return self.left + (self.right - self.left) * share
+
     def scaled(self, weight: float | Tensor) -> Ramp:
         """Return the ramp of `weight` times this function."""
         return Ramp(self.start, self.left * weight, self.right * weight, self.end)
@@ -88,6 +96,11 @@ class Bend:
         """Return the function at weights `x` (B, N)."""
         beyond = x - self.place
         return (self.below * beyond.clamp(max=0).square() + self.above * beyond.clamp(min=0).square()) / 2
+
+    def slope(self, x: Tensor) -> Tensor:
+        """Return the derivative (B, N) at `x`."""
+        beyond = x - self.place
+        return self.below * beyond.clamp(max=0) + self.above * beyond.clamp(min=0)
 
     def scaled(self, weight: float | Tensor) -> Bend:
         """Return the bend of `weight` times this function."""
@@ -177,6 +190,18 @@ class QuadraticLimit:
         for block in terms.loadings:
             gradient = gradient + (block @ (block.mT @ x.unsqueeze(-1))).squeeze(-1)
         return gradient
+
+    def rows(self, index: Tensor) -> QuadraticLimit:
+        """Return the limit of the rows `index` of the batch."""
+        terms = self.terms
+        picked = replace(
+            terms,
+            constant=None if terms.constant is None else pick_rows(terms.constant, index),
+            linear=None if terms.linear is None else pick_rows(terms.linear, index),
+            diagonal=None if terms.diagonal is None else pick_rows(terms.diagonal, index),
+            loadings=tuple(pick_rows(block, index) for block in terms.loadings),
+        )
+        return QuadraticLimit(picked, pick_rows(self.bound, index))
 
     def excess(self, x: Tensor) -> Tensor:
         """Return by how much the left side is above the bound (B, 1), negative where the limit is kept."""

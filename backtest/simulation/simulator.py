@@ -35,7 +35,7 @@ def simulate(
     lag: int = 1,
     first_row: int | None = None,
     last_row: int | None = None,
-    initial_wealth: Any = 1.0,
+    initial_wealth: Any = None,
     on_failure: Literal["hold", "raise"] = "hold",
     names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -52,7 +52,8 @@ def simulate(
         lag: rows from a forecast to its fill; 0 fills at the close that the forecast was made from.
         first_row: row of the first fill; None fills the first forecast.
         last_row: row at which the last period ends; None ends with the last forecast's period.
-        initial_wealth: currency, one number or (B,).
+        initial_wealth: currency, one number or (B,). None starts at 1 of no currency: costs whose size depends on
+            wealth, as market impact does, then ask for theirs.
         on_failure: a book for which the policy fails holds what it has ("hold", and an event says so), or the
             run stops.
         names: (B,) of the books.
@@ -78,13 +79,13 @@ def simulate(
     start, end = read_rows(panel, p, lag=lag, first_fill=policy.first_fill, first_row=first_row, last_row=last_row)
     parts = costs.parts if costs is not None else ()
     record = Record(panel, names=names, start=start, end=end, parts=parts)
-    ledger = open_ledger(read_wealth(initial_wealth, n_books), panel.n_assets)
+    ledger = open_ledger(read_wealth(1.0 if initial_wealth is None else initial_wealth, n_books), panel.n_assets)
     record.wealth[:, 0] = ledger.wealth
     for row in range(start, end):
         alive = ~record.ruined
         wealth, held = ledger.wealth, ledger.weights
         tradable = panel.tradable[row] & alive[:, None]
-        market = panel.at(row, wealth=wealth)
+        market = panel.at(row, wealth=None if initial_wealth is None else wealth)
         decision = policy.decide(p[:, row - lag].copy(), np.where(alive[:, None], held, 0.0), market, tradable)
         q = record.accept(decision, row=row, held=held, tradable=tradable, on_failure=on_failure)
 

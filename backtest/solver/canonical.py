@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from backtest.costs import Bend, Constraint, Cost, CostTerms, Curve, LimitTerms, QuadraticLimit, Ramp, SmoothFunction
+from backtest.costs.curves import pick_rows
 from backtest.errors import CostError
 from backtest.market import MarketSnapshot
 
-__all__ = ["CanonicalProblem", "assemble", "pick_rows"]
+__all__ = ["CanonicalProblem", "assemble"]
 
 MAXIMUM_SOFTNESS = 1e200
 """Softness of a limit whose penalty weighs nothing."""
@@ -106,11 +107,6 @@ class CanonicalProblem:
     def rows(self, index: Tensor) -> CanonicalProblem:
         """Return the problems of the rows `index`."""
         return _pick(self, index)
-
-
-def pick_rows(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return the rows `index` of a batch, or the tensor itself when all rows share it."""
-    return tensor if tensor.shape[0] == 1 else tensor[index]
 
 
 def assemble(

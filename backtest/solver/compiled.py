@@ -88,6 +88,8 @@ def _error(row, kind, column_size, price, x, flexibility, z, gradient):
         steepness = max(column_size[j], TINY) if j < n_linear else 1.0
         size = (column_size[j] * length if j < n_linear else total) + abs(offset[j])
         size += softness[j] * (abs(z[j]) + ROUNDING * highest / steepness)
+        if not size < np.inf:
+            return np.inf
         if gradient[j] != 0.0:
             worst = max(worst, abs(gradient[j]) / max(size, TINY))
     return worst
@@ -245,6 +247,9 @@ def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounde
             row_of(data[17], number),
             row_of(data[18], number),
             row_of(data[19], number),
+            row_of(data[20], number),
+            row_of(data[21], number),
+            row_of(data[22], number),
         )
         c, column, first = row[0], row[2], row[13]
         z, x, flexibility = all_z[number], all_x[number], all_flexibility[number]
@@ -258,10 +263,7 @@ def _maximise(data, kind, all_z, all_x, all_flexibility, all_error, all_unbounde
                 looseness[j] += square * first[i]
         column_size = np.sqrt(column_size)
         for i in range(n_assets):
-            largest = 0.0
-            for m in range(row[5].shape[0]):
-                largest = max(largest, abs(row[6][m, i]), abs(row[7][m, i]))
-            price[i] = abs(c[i]) + largest
+            price[i] = abs(c[i]) + row[20][i]
         highest = price.max()
         _times_columns(column, z, spread)
         earned[:] = c - spread

@@ -22,6 +22,7 @@ compile_function = numba.njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "
 """Sums may be taken in any order; infinite limits stay what they are."""
 
 POWER, ROOT = 0, 1
+TINY = 1e-300
 
 
 class Arrays(NamedTuple):
@@ -47,6 +48,9 @@ class Arrays(NamedTuple):
     centre: np.ndarray  # (B | 1, Q, N), and so to `extra`
     weight: np.ndarray
     extra: np.ndarray
+    scale: np.ndarray  # (B | 1, N)
+    anchor: np.ndarray  # (B | 1, M, N), and `level`
+    level: np.ndarray
 
     @staticmethod
     def of(dual: Dual) -> Arrays:
@@ -89,6 +93,9 @@ class Arrays(NamedTuple):
             by_curve(0),
             by_curve(1),
             by_curve(2),
+            plain(separable.scale),
+            by_break(separable.anchor),
+            by_break(separable.level),
         )
 
 
@@ -132,6 +139,7 @@ def respond(row, kind, earned, z, x, flexibility):
     place, below, above, bend = row[5], row[6], row[7], row[8]
     sign_below, sign_above, trade_below, trade_above = row[9], row[10], row[11], row[12]
     first, lower, upper = row[13], row[14], row[15]
+    anchor, level = row[21], row[22]
     leverage, turnover = norm_multipliers(kind, z)
     n = earned.shape[0]
     for i in range(n):
@@ -145,20 +153,24 @@ def respond(row, kind, earned, z, x, flexibility):
     # One pass a break, without branches an asset: the compiler takes several assets at once.
     for m in range(place.shape[0]):
         for i in range(n):
-            low, high = below[m, i], above[m, i]
+            low, high, start = below[m, i], above[m, i], level[m, i]
             if kind[2]:
                 low += leverage * sign_below[m, i]
                 high += leverage * sign_above[m, i]
+                start += leverage * sign_above[m, i]
             if kind[3]:
                 low += turnover * trade_below[m, i]
                 high += turnover * trade_above[m, i]
-            past = earned[i] - high
-            moves = past > 0.0 or (high <= low and flexibility[i] > 0.0)
+                start += turnover * trade_above[m, i]
+            # Read first and chosen later: what is read in a branch keeps the compiler from taking several at once.
+            here, limp, old_x, old_slack = place[m, i], bend[m, i], x[i], flexibility[i]
+            beyond = anchor[m, i] + (earned[i] - start) * limp
+            moves = (earned[i] > high) | ((high <= low) & (old_slack > 0.0))
             reached = earned[i] >= low
-            weight = place[m, i] + max(past, 0.0) * bend[m, i]
-            x[i] = weight if reached else x[i]
-            slack = bend[m, i] if moves else 0.0
-            flexibility[i] = slack if reached else flexibility[i]
+            weight = beyond if moves else here
+            slack = limp if moves else 0.0
+            x[i] = weight if reached else old_x
+            flexibility[i] = slack if reached else old_slack
     if row[16].shape[0]:
         _follow_curves(row, kind, earned, leverage, turnover, x, flexibility)
     for i in range(n):
@@ -172,32 +184,34 @@ def _follow_curves(row, kind, earned, leverage, turnover, x, flexibility):
     """Mend the response where curves bend the segment that it lies on."""
     place, below, above, bend = row[5], row[6], row[7], row[8]
     sign_below, sign_above, trade_below, trade_above = row[9], row[10], row[11], row[12]
-    first = row[13]
+    first, anchors, levels = row[13], row[21], row[22]
     for i in range(earned.shape[0]):
-        segment, first_low, last_high = 0, 0.0, 0.0
+        segment, first_low, last_high, shift = 0, 0.0, 0.0, 0.0
         for m in range(place.shape[0]):
-            low, high = below[m, i], above[m, i]
+            low, high, norms = below[m, i], above[m, i], 0.0
             if kind[2]:
                 low += leverage * sign_below[m, i]
-                high += leverage * sign_above[m, i]
+                norms += leverage * sign_above[m, i]
             if kind[3]:
                 low += turnover * trade_below[m, i]
-                high += turnover * trade_above[m, i]
+                norms += turnover * trade_above[m, i]
             if m == 0:
                 first_low = low
             if earned[i] < low:
                 break
-            segment, last_high = m + 1, high
+            segment, last_high, shift = m + 1, high + norms, norms
         if segment == 0:
             need, anchor, slope, longest = earned[i] - first_low, place[0, i], 1.0 / first[i], np.inf
         else:
-            need, anchor, slope = earned[i] - last_high, place[segment - 1, i], 1.0 / bend[segment - 1, i]
-            longest = place[segment, i] - anchor if segment < place.shape[0] else np.inf
-            if need <= 0.0:
+            last = segment - 1
+            if earned[i] <= last_high:
                 if flexibility[i] > 0.0:
-                    _, curved = _curves_beyond(row, i, anchor, 0.0)
+                    _, curved = _curves_beyond(row, i, place[last, i], 0.0)
                     flexibility[i] = 1.0 / (1.0 / flexibility[i] + curved)
                 continue
+            need, anchor = earned[i] - (levels[last, i] + shift), anchors[last, i]
+            slope = 1.0 / bend[last, i]
+            longest = place[segment, i] - place[last, i] if segment < place.shape[0] else np.inf
         if row[16].shape[0] == 1 and row[16][0] == POWER and row[18][0, i] > 0.0:
             distance, flexibility[i] = _beyond_one_power(row, i, anchor, need, slope)
         else:
@@ -240,6 +254,8 @@ def _power_root(slope, rate, exponent, need):
         return root * root
     # The left side is concave: from below the root Newton's steps climb to it without passing it.
     y = min(0.5 * need / slope, (0.5 * need / rate) ** (1.0 / (exponent - 1.0)))
+    if y < TINY:
+        return 0.0
     for _ in range(ITERATIONS):
         part = rate * y ** (exponent - 1.0)
         step = (need - slope * y - part) / (slope + (exponent - 1.0) * part / y)
@@ -262,6 +278,8 @@ def _beyond_one_power(row, i, anchor, need, slope):
     if total <= 0.0:
         return -away, 0.0
     y = _power_root(slope, rate, exponent, total)
+    if y == 0.0:
+        return -away, 0.0
     bent = (exponent - 1.0) * rate * y ** (exponent - 2.0)
     return side * y - away, 1.0 / (slope + bent)
 

@@ -175,7 +175,9 @@ class SolutionMap:
         size = torch.diagonal(inner, dim1=-2, dim2=-1).sqrt()
         scale = size.unsqueeze(-1) * size.unsqueeze(-2)
         # Two limits may bind along one direction: a small ridge shares the multiplier between them.
-        factor = torch.linalg.cholesky(inner / scale + RIDGE * torch.eye(inner.shape[-1], dtype=inner.dtype))
+        factor = torch.linalg.cholesky(
+            inner / scale + RIDGE * torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device)
+        )
         inverse = torch.cholesky_inverse(factor) / scale
         return replace(self, bent=(columns * ~slack.unsqueeze(-2), inverse * ~(slack.unsqueeze(-1))))
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backtest.solver.canonical import CanonicalProblem, pick_rows
+from backtest.costs.curves import pick_rows
+from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.separable import Separable
 
 __all__ = ["ROUNDING", "Dual"]
@@ -188,8 +189,7 @@ class Dual:
 
     def price(self) -> Tensor:
         """Return the size (B, N) of what a unit of each asset's weight earns or costs."""
-        separable = self.separable
-        return self.c.abs() + torch.maximum(separable.below.abs().amax(0), separable.above.abs().amax(0))
+        return self.c.abs() + self.separable.scale
 
     def looseness(self) -> Tensor:
         """Return `M' D^-1 M` on its diagonal (B | 1, R): the curvature of each multiplier were no asset stuck."""

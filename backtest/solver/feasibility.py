@@ -125,7 +125,11 @@ def _slopes_at_infinity(problem: CanonicalProblem) -> tuple[np.ndarray, np.ndarr
     price = max(float(np.abs(part).max()) for part in (first_row(problem.c), left, right))
     far = torch.full_like(problem.c, FAR)
     for curve in others:
-        below, above = first_row(curve.slope(-far), n), first_row(curve.slope(far), n)
+        below, above = (
+            # A slope that overflows is a wall all the same.
+            np.clip(np.nan_to_num(first_row(curve.slope(side), n)), -2 * STEEP * price, 2 * STEEP * price)
+            for side in (-far, far)
+        )
         stopped |= np.concatenate([above > STEEP * price, below < -STEEP * price])
         left, right = left + below, right + above
     return left, right, price, stopped
@@ -160,7 +164,8 @@ def _steepest(
         for function in problem.smooth:
             slope = function.subgradient if isinstance(function, CvxpyFunction) else function.gradient
             gradient = gradient + slope(x)
-        return first_row(gradient) / price
+        # So steep is a wall, also where it overflows.
+        return np.clip(np.nan_to_num(first_row(gradient)) / price, -STEEP, STEEP)
 
     equal, below = signed(still, 0.0), signed(falling, 0.0)
     cuts = [slope(np.zeros(n))] if problem.smooth else []

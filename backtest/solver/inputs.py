@@ -34,18 +34,29 @@ class Batch:
     market: MarketSnapshot | None
     original: Any
 
+    def in_shape(self, q: Tensor) -> Tensor:
+        """Return `q` (B, N) as a tensor in the shape, order and precision that `p` came in, its graph kept."""
+        p = self.original
+        labels = _labels(p)
+        if labels is not None:
+            assert self.market is not None
+            assert self.market.assets is not None
+            q = q[:, torch.as_tensor(self.market.assets.get_indexer(labels), device=q.device)]
+        shaped = q if np.ndim(p) == 2 else q[0]
+        return shaped.to(p.dtype) if isinstance(p, Tensor) and p.is_floating_point() else shaped
+
     def like_input(self, q: Tensor) -> Any:
         """Return `q` (B, N) in the container, shape, order and precision that `p` came in."""
         p = self.original
         if isinstance(p, pd.Series | pd.DataFrame):
-            assert self.market is not None
-            labels = p.index if isinstance(p, pd.Series) else p.columns
-            index = [None] if isinstance(p, pd.Series) else p.index
-            frame = pd.DataFrame(q.detach().cpu().numpy(), index=index, columns=self.market.assets)[labels]
-            return frame.iloc[0].rename("q") if isinstance(p, pd.Series) else frame
-        shaped = q if np.ndim(p) == 2 else q[0]
+            array = self.in_shape(q).detach().cpu().numpy().copy()
+            if isinstance(p, pd.Series):
+                return pd.Series(array, index=p.index, name="q")
+            return pd.DataFrame(array, index=p.index, columns=p.columns)
+        # A copy: what the caller does to it must not change what the solution computes later.
+        shaped = self.in_shape(q).clone()
         if isinstance(p, Tensor):
-            return shaped.to(p.dtype) if p.is_floating_point() else shaped
+            return shaped
         array = shaped.detach().cpu().numpy()
         return array.astype(np.asarray(p).dtype) if np.asarray(p).dtype.kind == "f" else array
 

@@ -106,10 +106,15 @@ def _fresh(dual: Dual, point: DualPoint) -> DualPoint:
     free = dual.n_free
     signed = gradient[:, free:]
     signed[(point.z[:, free:] <= 0) & (signed <= 0)] = 0
-    relative = gradient.abs() / dual.scale(x, point.z, flexibility).clamp(min=torch.finfo(x.dtype).tiny)
-    error = torch.where(gradient == 0, 0.0, relative)
+    error = _relative(gradient.abs(), dual.scale(x, point.z, flexibility))
     worst = error.amax(-1) if error.shape[-1] else x.new_zeros(len(x))
     return DualPoint(point.z, x, flexibility, worst, point.unbounded, point.iterations)
+
+
+def _relative(size: Tensor, scale: Tensor) -> Tensor:
+    """Return `size / scale` (B, R), 0 where the size is; infinite where the scale overflows and measures nothing."""
+    ratio = torch.where(size > 0, size / scale.clamp(min=torch.finfo(scale.dtype).tiny), 0.0)
+    return torch.where(torch.isfinite(scale), ratio, torch.inf)
 
 
 class _Ascent:
@@ -135,7 +140,7 @@ class _Ascent:
         """Return the largest relative gradient entry (B,); a multiplier at 0 that wants to fall has none."""
         wanted = torch.where(self._fixed(), 0.0, self.gradient.abs())
         scale = self.dual.scale(self.x, self.z, self.flexibility)
-        error = torch.where(wanted > 0, wanted / scale.clamp(min=torch.finfo(scale.dtype).tiny), 0.0).amax(-1)
+        error = _relative(wanted, scale).amax(-1)
         # Rounding can keep a row just above the tolerance: three steps without progress from a tiny error end it.
         progress = error < 0.5 * self.best
         self.stalled = torch.where(progress | (error > 1e-10), 0, self.stalled + 1)

@@ -104,8 +104,8 @@ class _Guess:
         nearest = torch.full_like(x, NEAR * self.size)
         for wanted in places:
             place = torch.where(torch.isfinite(wanted), wanted, x)
-            low = sum((_jump(ramp, place - slack) for ramp in kinks), self.slope(place - slack))
-            high = sum((_jump(ramp, place + slack) for ramp in kinks), self.slope(place + slack))
+            low = sum((ramp.slope(place - slack, above=True) for ramp in kinks), self.slope(place - slack))
+            high = sum((ramp.slope(place + slack, above=True) for ramp in kinks), self.slope(place + slack))
             low = torch.where(place <= problem.lower, -torch.inf, low)
             high = torch.where(place >= problem.upper, torch.inf, high)
             stuck = (low - tolerance <= pull) & (pull <= high + tolerance) & (high > low)
@@ -119,11 +119,9 @@ class _Guess:
         total = torch.zeros_like(x)
         for ramp in self.problem.ramps:
             if ramp.end is not None:
-                share = ((x - ramp.start) / (ramp.end - ramp.start)).clamp(0, 1)
-                total = total + ramp.left + (ramp.right - ramp.left) * share
+                total = total + ramp.slope(x, above=True)
         for bend in self.problem.bends:
-            beyond = x - bend.place
-            total = total + bend.below * beyond.clamp(max=0) + bend.above * beyond.clamp(min=0)
+            total = total + bend.slope(x)
         for curve in self.problem.curves:
             total = total + curve.slope(x)
         return total
@@ -156,7 +154,7 @@ class _Guess:
         """Return weights and multipliers after one Newton step on the equations of this guess."""
         problem, free = self.problem, self.free[0]
         kinks = [*self.kinks, *self._norms(multipliers)]
-        missing = self.pull(x, multipliers) - sum((_jump(ramp, x) for ramp in kinks), self.slope(x))
+        missing = self.pull(x, multipliers) - sum((ramp.slope(x, above=True) for ramp in kinks), self.slope(x))
         n_norms = (problem.leverage.shape[-1], problem.turnover.shape[-1])
         # In a norm, a weight on the kink does not count: its sign is 0.
         signs = [torch.sign(away).expand(n, -1) for away, n in zip((x, x - problem.held), n_norms, strict=True)]
@@ -187,11 +185,6 @@ class _Guess:
         quadratic[0, self.quadratic] = multipliers.quadratic[0, self.quadratic] + moves[2]
         inequality, leverage, turnover = torch.split(values[None], [problem.inequality[1].shape[-1], *n_norms], dim=-1)
         return x, Multipliers(multipliers.equality + moves[0], inequality, leverage, turnover, quadratic)
-
-
-def _jump(ramp: Ramp, x: Tensor) -> Tensor:
-    """Return the slope of a kinked ramp; at its kink, that above."""
-    return torch.where(x < ramp.start, ramp.left, ramp.right)
 
 
 def _solved(system: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -110,7 +110,7 @@ class PositionSolver:
                 return self._solve_by_cones(given, batch, problem, bad_input, on_failure)
             if isinstance(start, WarmStarts):
                 keys = check_keys(_keys(keys, batch), len(batch.p))
-                first = start.recall(keys, count_multipliers(problem), batch.p)
+                first = start.recall(keys, None if problem.smooth else count_multipliers(problem), batch.p)
             else:
                 first = start
             optimum = optimise(problem, first)
@@ -136,6 +136,8 @@ class PositionSolver:
     ) -> Tensor:
         """Return optimal positions as a tensor that is differentiable in `p`, `held` and every tensor in the costs.
 
+        Assets stand in the order of `p`.
+
         Arguments are as in `solve`. The derivative is that of the solution map: 0 for assets stuck at a kink or a
         limit (exactly on its edge too), and in rows that failed.
         """
@@ -159,9 +161,7 @@ class PositionSolver:
             q = _ForecastToPosition.apply(problem.c, optimum.point.x, solution.solution_map, False)
         if bool(failed.any()):
             q = torch.where(failed, given.held.detach() if on_failure == "hold" else torch.nan, q)
-        as_tensor = p if isinstance(p, Tensor) else None
-        q = q if q.shape[0] > 1 or getattr(p, "ndim", 1) == 2 else q[0]
-        return q if as_tensor is None else q.to(as_tensor.dtype)
+        return batch.in_shape(q)
 
     def problem(
         self, p: Tensor, held: Tensor, *, market: MarketSnapshot | None = None, tradable: Tensor | None = None

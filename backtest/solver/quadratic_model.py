@@ -50,7 +50,9 @@ def minimise_by_models(
         step = optimum.point.x - x
         size = torch.maximum(optimum.point.x.abs().amax(-1), x.abs().amax(-1)).clamp(min=torch.finfo(x.dtype).tiny)
         moving = step.abs().amax(-1) / size
-        if bool((moving <= TOLERANCE).all()):
+        # A row whose model has no minimum of its own is not going to have one: nothing bounds it.
+        endless = (optimum.moving > 1e-3) | ~torch.isfinite(moving)
+        if bool(((moving <= TOLERANCE) | endless).all()):
             break
         # The first step leads from anywhere to weights that keep the constraints: it has nothing to compare with.
         length = _step_length(problem, inner, x, step) if count else torch.ones_like(moving)

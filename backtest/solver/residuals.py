@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backtest.costs import Bend, QuadraticLimit, Ramp
+from backtest.costs import QuadraticLimit, Ramp
 from backtest.solver.canonical import CanonicalProblem
 
 __all__ = ["Multipliers", "constraint_violation", "optimality_residual"]
@@ -176,8 +176,8 @@ def _slopes(problem: CanonicalProblem, multipliers: Multipliers, zero: Tensor) -
         Ramp(zero, zero - leverage, zero + leverage),
         Ramp(zero + problem.held, zero - turnover, zero + turnover),
     )
-    slopes: list[Slope] = [lambda x, ramp=ramp: _ramp_slope(ramp, x) for ramp in ramps]  # type: ignore[misc]
-    slopes += [lambda x, bend=bend: _bend_slope(bend, x) for bend in problem.bends]  # type: ignore[misc]
+    slopes: list[Slope] = [lambda x, ramp=ramp: ramp.slope(x, above=True) for ramp in ramps]  # type: ignore[misc]
+    slopes += [bend.slope for bend in problem.bends]
     slopes += [curve.slope for curve in problem.curves]
     return slopes, [side for ramp in ramps for side in (ramp.left, ramp.right)]
 
@@ -209,20 +209,6 @@ def _excess(limit: QuadraticLimit, x: Tensor) -> Tensor:
         if part is not None:
             size = size + (part * factor).abs().sum(-1, keepdim=True)
     return (limit.excess(x) - 8 * torch.finfo(x.dtype).eps * size).clamp(min=0)
-
-
-def _ramp_slope(ramp: Ramp, x: Tensor) -> Tensor:
-    """Return the derivative of a ramp; at its kink, that above."""
-    if ramp.end is None:
-        return torch.where(x < ramp.start, ramp.left, ramp.right)
-    width = (ramp.end - ramp.start).clamp(min=torch.finfo(x.dtype).tiny)
-    share = ((x - ramp.start) / width).clamp(0, 1)
-    return ramp.left + (ramp.right - ramp.left) * share
-
-
-def _bend_slope(bend: Bend, x: Tensor) -> Tensor:
-    beyond = x - bend.place
-    return bend.below * beyond.clamp(max=0) + bend.above * beyond.clamp(min=0)
 
 
 def _times(matrix: Tensor, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from backtest.costs import Bend, Curve, Ramp
-from backtest.solver.canonical import pick_rows
+from backtest.costs.curves import pick_rows
 from backtest.solver.scalar_root import root_beyond
 
 __all__ = ["Separable"]
@@ -33,9 +33,11 @@ class Separable:
         place: (M, B | 1, N) where the derivative jumps or bends.
         below, above: (M, B | 1, N) derivative on each side of the place, curves included.
         flexibility: (M, B | 1, N) dx/dc on the segment above it, the curves left aside.
+        anchor, level: (M, B | 1, N) that end of the segment above it which is nearer to 0, and the derivative there.
         sign_below, sign_above: (M, B | 1, N) sign of x on each side; None without a leverage limit.
         trade_below, trade_above: the same of x - held; None without a turnover limit.
         curves: smooth pieces whose curvature varies.
+        scale: (B | 1, N) size of what a unit of weight costs, by which errors are judged.
         lower, upper: (B | 1, N) limits; infinite where there is none.
     """
 
@@ -44,11 +46,14 @@ class Separable:
     below: Tensor
     above: Tensor
     flexibility: Tensor
+    anchor: Tensor
+    level: Tensor
     sign_below: Tensor | None
     sign_above: Tensor | None
     trade_below: Tensor | None
     trade_above: Tensor | None
     curves: tuple[Curve, ...]
+    scale: Tensor
     lower: Tensor
     upper: Tensor
 
@@ -67,52 +72,65 @@ class Separable:
     ) -> Separable:
         """Sort the breaks of all pieces on top of `diagonal` (B | 1, N), which must be above 0."""
         breaks = _Breaks(torch.zeros_like(diagonal), held, has_leverage, has_turnover)
-        total_left, first_slope = breaks.nothing, diagonal
+        first_slope = diagonal
+        # What errors are judged by: the size of marginal costs at the weights held and about 0.
+        scale = diagonal * held.abs()
         for ramp in ramps:
-            total_left = total_left + ramp.left
-            climb = ramp.right - ramp.left
+            scale = scale + torch.maximum(ramp.left.abs(), ramp.right.abs())
             if ramp.end is None:
-                breaks.add(ramp.start, jump=climb)
+                breaks.add(ramp.start, kink=True)
             else:
-                bend = climb / (ramp.end - ramp.start)
-                breaks.add(ramp.start, bend=bend)
-                breaks.add(ramp.end, bend=-bend)
-        for piece in bends:
-            first_slope = first_slope + piece.below
-            total_left = total_left - piece.below * piece.place
-            breaks.add(piece.place, bend=piece.above - piece.below)
+                climb = (ramp.right - ramp.left) / (ramp.end - ramp.start)
+                breaks.add(ramp.start, bend=climb)
+                breaks.add(ramp.end, bend=-climb)
+        for piece in (*bends, *curves):
+            at_held, at_zero = piece.slope(held), piece.slope(torch.zeros_like(held))
+            scale = scale + torch.maximum(at_held.abs(), at_zero.abs())
+        for bend in bends:
+            first_slope = first_slope + bend.below
+            breaks.add(bend.place, bend=bend.above - bend.below)
         for curve in curves:
-            for place in curve.breaks:
-                breaks.add(place)
+            for each in curve.breaks:
+                breaks.add(each)
         breaks.add_norms()
-        place, jump, bend, zero, trade = breaks.sorted()
+        place, bent, zero, trade = breaks.sorted()
 
         # Bends are added up apart from the diagonal, which a narrow ramp would otherwise round away.
-        slope = first_slope + torch.cumsum(bend, 0) if len(bend) > 1 else first_slope + bend
-        below, above = [first_slope * place[0] + total_left], list[Tensor]()
-        for number in range(len(place)):
-            if number:
-                below.append(above[-1] + slope[number - 1] * (place[number] - place[number - 1]))
-            above.append(below[-1] + jump[number])
-        lows, highs = torch.stack(torch.broadcast_tensors(*below)), torch.stack(torch.broadcast_tensors(*above))
+        slope = first_slope + torch.cumsum(bent, 0) if len(bent) > 1 else first_slope + bent
+        # Each derivative is taken at its own place. Added up from the lowest it would lose its digits to a break far
+        # away, as a limit that is never reached can have.
+        smooth = diagonal * place
+        for bend in bends:
+            smooth = smooth + bend.slope(place)
+        below = above = smooth
+        for ramp in ramps:
+            below, above = below + ramp.slope(place, above=False), above + ramp.slope(place, above=True)
         for curve in curves:
             sides = [curve.sides(each) for each in place]
-            lows = lows + torch.stack([side[0] for side in sides])
-            # A user's curve may jump; everything above the jump is then higher by as much already.
-            highs = highs + torch.stack([side[1] for side in sides])
+            below = below + torch.stack([side[0] for side in sides])
+            above = above + torch.stack([side[1] for side in sides])
+        anchor, level = place, above
+        if bends or curves or any(ramp.end is not None for ramp in ramps):
+            # For the same reason a segment is followed from that end of it which is nearer to 0.
+            from_right = torch.cat([place[1:].abs() < place[:-1].abs(), torch.zeros_like(place[:1], dtype=torch.bool)])
+            anchor = torch.where(from_right, place.roll(-1, 0), place)
+            level = torch.where(from_right, below.roll(-1, 0), above)
         sign = 2 * torch.cumsum(zero, 0) - 1 if has_leverage else None
         traded = 2 * torch.cumsum(trade, 0) - 1 if has_turnover else None
         return Separable(
             first_flexibility=1 / first_slope,
             place=place,
-            below=lows,
-            above=highs,
+            below=below,
+            above=above,
             flexibility=1 / slope,
+            anchor=anchor,
+            level=level,
             sign_below=None if sign is None else sign - 2 * zero,
             sign_above=sign,
             trade_below=None if traded is None else traded - 2 * trade,
             trade_above=traded,
             curves=tuple(curves),
+            scale=scale,
             lower=lower,
             upper=upper,
         )
@@ -129,24 +147,27 @@ class Separable:
             leverage: (B, 1) multiplier of `|x|_1`; needed when there is such a limit.
             turnover: (B, 1) multiplier of `|x - held|_1`; needed when there is such a limit.
         """
-        low, high = self.below, self.above
+        low, high, level = self.below, self.above, self.level
         if self.sign_below is not None and self.sign_above is not None:
             assert leverage is not None
             low, high = low + leverage * self.sign_below, high + leverage * self.sign_above
+            level = level + leverage * self.sign_above
         if self.trade_below is not None and self.trade_above is not None:
             assert turnover is not None
             low, high = low + turnover * self.trade_below, high + turnover * self.trade_above
+            level = level + turnover * self.trade_above
         x = self.place[0] + (c - low[0]) * self.first_flexibility
         flexibility = self.first_flexibility
         for number in range(len(self.place)):
             reached = c >= low[number]
-            past = torch.relu(c - high[number])  # its derivative at 0 is 0: the stuck side
+            past = c > high[number]  # exactly at its end a jump holds the asset still: the stuck side
             # A place without a jump leaves an asset free, unless a jump at the same place has it stuck already.
-            free = (past > 0) | ((high[number] <= low[number]) & (flexibility > 0))
-            x = torch.where(reached, self.place[number] + past * self.flexibility[number], x)
+            free = past | ((high[number] <= low[number]) & (flexibility > 0))
+            beyond = self.anchor[number] + (c - level[number]) * self.flexibility[number]
+            x = torch.where(reached, torch.where(free, beyond, self.place[number]), x)
             flexibility = torch.where(reached, self.flexibility[number] * free, flexibility)
         if self.curves:
-            x, flexibility = self._follow_curves(c, low, high, x, flexibility)
+            x, flexibility = self._follow_curves(c, low, high, level, x, flexibility)
         inside = (x > self.lower) & (x < self.upper)
         # Exactly on a limit the weight moves with the limit, not half with each, as minimum and maximum would have it.
         x = torch.where(x <= self.lower, self.lower, x)
@@ -168,17 +189,20 @@ class Separable:
             below=pick(self.below),
             above=pick(self.above),
             flexibility=pick(self.flexibility),
+            anchor=pick(self.anchor),
+            level=pick(self.level),
             sign_below=pick_signs(self.sign_below),
             sign_above=pick_signs(self.sign_above),
             trade_below=pick_signs(self.trade_below),
             trade_above=pick_signs(self.trade_above),
             curves=tuple(curve.rows(index) for curve in self.curves),
+            scale=pick_rows(self.scale, index),
             lower=pick_rows(self.lower, index),
             upper=pick_rows(self.upper, index),
         )
 
     def _follow_curves(
-        self, c: Tensor, low: Tensor, high: Tensor, x: Tensor, flexibility: Tensor
+        self, c: Tensor, low: Tensor, high: Tensor, level: Tensor, x: Tensor, flexibility: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the response where curves bend the segment that it lies on."""
         shape = torch.broadcast_shapes(c.shape, x.shape, low.shape[1:])
@@ -190,11 +214,12 @@ class Separable:
             return wide.gather(0, number.clamp(0, last).unsqueeze(0)).squeeze(0)
 
         first = segment == 0
-        anchor = at(self.place, segment - 1)
-        need = torch.where(first, c - low[0], c - at(high, segment - 1))
+        place = at(self.place, segment - 1)
+        anchor = torch.where(first, place, at(self.anchor, segment - 1))
+        need = torch.where(first, c - low[0], c - at(level, segment - 1))
         limp = torch.where(first, self.first_flexibility, at(self.flexibility, segment - 1))
-        far = torch.where(segment > last, torch.inf, at(self.place, segment) - anchor)
-        moving = torch.where(first, need < 0, need > 0)
+        far = torch.where(segment > last, torch.inf, at(self.place, segment) - place)
+        moving = torch.where(first, need < 0, c > at(high, segment - 1))
         distance, free = root_beyond(
             self.curves,
             anchor=anchor,
@@ -202,7 +227,7 @@ class Separable:
             slope=1 / limp,
             longest=torch.where(first, torch.inf, far),
         )
-        return torch.where(moving, anchor + distance, x), torch.where(moving, free, self._free(anchor, flexibility))
+        return torch.where(moving, anchor + distance, x), torch.where(moving, free, self._free(place, flexibility))
 
     def _free(self, place: Tensor, flexibility: Tensor) -> Tensor:
         """Return the flexibility at a place without a jump: what the curves leave of the segment's."""
@@ -219,33 +244,31 @@ class _Breaks:
         self.nothing, self.held = nothing, held
         self.zero_is_in, self.held_is_in = not has_leverage, not has_turnover
         self.has_leverage = has_leverage
-        self.parts: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
+        self.parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def add(self, place: Tensor, *, jump: Tensor | None = None, bend: Tensor | None = None) -> None:
+    def add(self, place: Tensor, *, kink: bool = False, bend: Tensor | None = None) -> None:
         at_held = not self.held_is_in and place is self.held
         # The jumps of the norm limits share the place of a kink that is there already.
-        at_zero = not self.zero_is_in and not at_held and jump is not None and not bool(place.any())
+        at_zero = not self.zero_is_in and not at_held and kink and not bool(place.any())
         self.zero_is_in, self.held_is_in = self.zero_is_in or at_zero, self.held_is_in or at_held
-        self._put(place, jump, bend, zero=at_zero, trade=at_held)
+        self._put(place, bend, zero=at_zero, trade=at_held)
 
     def add_norms(self) -> None:
         """Add what the norm limits need, and one break at least."""
         if not self.zero_is_in or not (self.parts or not self.held_is_in):
-            self._put(self.nothing, None, None, zero=self.has_leverage, trade=False)
+            self._put(self.nothing, None, zero=self.has_leverage, trade=False)
         if not self.held_is_in:
-            self._put(self.held, None, None, zero=False, trade=True)
+            self._put(self.held, None, zero=False, trade=True)
 
     def sorted(self) -> list[Tensor]:
-        """Return (M, B | 1, N) places, jumps, bends and the two flags, asset by asset in the order of places."""
+        """Return (M, B | 1, N) places, bends and the two flags, asset by asset in the order of places."""
         columns = [list(column) for column in zip(*self.parts, strict=True)]
         if len(self.parts) == 1:
             return [column[0].unsqueeze(0) for column in columns]
         if len(self.parts) == 2:
             swap = columns[0][0] > columns[0][1]
             return [
-                torch.stack(
-                    [torch.where(swap, second, first), torch.where(swap, first, second)],
-                )
+                torch.stack([torch.where(swap, second, first), torch.where(swap, first, second)])
                 for first, second in columns
             ]
         place, order = torch.sort(torch.stack(torch.broadcast_tensors(*columns[0])), dim=0, stable=True)
@@ -254,14 +277,8 @@ class _Breaks:
         order = order.expand(shape)
         return [place, *(part.expand(shape).gather(0, order) for part in stacked)]
 
-    def _put(self, place: Tensor, jump: Tensor | None, bend: Tensor | None, *, zero: bool, trade: bool) -> None:
+    def _put(self, place: Tensor, bend: Tensor | None, *, zero: bool, trade: bool) -> None:
         nothing = self.nothing
         self.parts.append(
-            (
-                place,
-                nothing if jump is None else jump,
-                nothing if bend is None else bend,
-                nothing + float(zero),
-                nothing + float(trade),
-            )
+            (place, nothing if bend is None else bend, nothing + float(zero), nothing + float(trade)),
         )

@@ -28,10 +28,18 @@ class WarmStarts:
     def __len__(self) -> int:
         return len(self._multipliers)
 
-    def recall(self, keys: Sequence[Hashable], count: int, like: Tensor) -> Tensor | None:
-        """Return multipliers (B, count) to start from, 0 in rows that start cold; None when all do."""
+    def recall(self, keys: Sequence[Hashable], count: int | None, like: Tensor) -> Tensor | None:
+        """Return multipliers (B, count) to start from, 0 in rows that start cold; None when all do.
+
+        Args:
+            keys: one a row.
+            count: how many multipliers the problem has; None takes as many as the first known row kept.
+            like: a tensor of the type and device wanted.
+        """
         with self._lock:
             known = [self._multipliers.get(key) for key in keys]
+        if count is None:
+            count = next((len(row) for row in known if row is not None), 0)
         fitting = [None if row is None or len(row) != count else row for row in known]
         if all(row is None for row in fitting):
             return None

@@ -240,3 +240,22 @@ REFUSED = [
 def test_what_is_no_covariance_is_refused_in_words(kind, message, call):
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize("lookback", [2, 3, 4])
+def test_a_short_window_has_an_estimate_from_the_row_it_names(lookback):
+    risk = DenseRisk(lookback=lookback).estimate(panel_of())
+
+    assert np.isfinite(risk.value(Q[:1], HELD[:1], panel_of().at([risk.first_row])).numpy()).all()
+
+
+def test_an_estimate_has_no_more_factors_than_assets():
+    terms = DenseRisk(lookback=60).estimate(panel_of()).terms(HELD[:1], panel_of().at([100]))
+
+    assert terms.loadings[0].shape[-1] <= HELD.shape[-1]
+
+
+def test_a_covariance_in_single_precision_is_one_matrix_to_solver_and_value():
+    risk = DenseRisk(torch.as_tensor(FULL).float())
+
+    torch.testing.assert_close(problem_of(risk).cost(Q), risk.value(Q, HELD, None).sum(-1), rtol=1e-12, atol=0)

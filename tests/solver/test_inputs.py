@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from backtest.costs import L1, DollarNeutral, FactorRisk, LeverageLimit, PositionLimit, TradingCost
+from backtest.costs import L1, DollarNeutral, FactorRisk, LeverageLimit, PositionLimit, Ridge, TradingCost
 from backtest.errors import CostError, LabelError, SettingsError, SolverError
 from backtest.market import MarketSnapshot
 from backtest.solver import PositionSolver
@@ -191,3 +191,25 @@ REFUSED = [
 def test_impossible_inputs_are_refused_in_words(kind, message, call):
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_integer_forecasts_give_positions_that_are_not_cut():
+    q = PositionSolver(Ridge(10.0))(torch.tensor([[1, 2]]))
+
+    assert q.tolist() == [[0.1, 0.2]]
+
+
+def test_a_call_and_a_solve_stand_in_the_order_of_the_forecast():
+    labels = list("abcdef")
+    p = pd.DataFrame(np.arange(12.0).reshape(2, 6), columns=labels)
+    solver, market = PositionSolver(Ridge(2.0)), MarketSnapshot(assets=pd.Index(labels[::-1]))
+
+    np.testing.assert_array_equal(solver(p, market=market), solver.solve(p, market=market).q)
+    assert solver(p.iloc[0], market=market).tolist() == (p.iloc[0] / 2).tolist()
+
+
+def test_what_is_done_to_the_positions_changes_nothing_the_solution_computes_later():
+    solution = PositionSolver(Ridge(2.0), [LeverageLimit(0.5)]).solve(torch.ones(1, 3, dtype=torch.float64))
+    solution.q.zero_()
+
+    assert solution.residual.max() <= 1e-12
