@@ -129,7 +129,7 @@ def test_findings_are_said_and_not_raised():
     assert "note: no trade costs 0.001" in str(fee)
     assert "it is negative" in reward.findings[0]
     assert reward.lowest == pytest.approx(-0.0025, rel=1e-2)
-    assert still.findings[0] == "paid_per_trade is True, but the cost does not depend on what is held"
+    assert still.findings[0] == "said to depend on what is held, but it did not at the weights tried"
     assert "second derivative is NaN" in powers.findings[0]
 
 

@@ -110,7 +110,7 @@ class PositionSolver:
                 return self._solve_by_cones(given, batch, problem, bad_input, on_failure)
             if isinstance(start, WarmStarts):
                 keys = check_keys(_keys(keys, batch), len(batch.p))
-                first = start.recall(keys, None if problem.smooth else count_multipliers(problem), batch.p)
+                first = start.recall(keys, count_multipliers(problem), batch.p)
             else:
                 first = start
             optimum = optimise(problem, first)

@@ -83,7 +83,8 @@ class Separable:
                 climb = (ramp.right - ramp.left) / (ramp.end - ramp.start)
                 breaks.add(ramp.start, bend=climb)
                 breaks.add(ramp.end, bend=-climb)
-        for piece in (*bends, *curves):
+        pieces: tuple[Bend | Curve, ...] = (*bends, *curves)
+        for piece in pieces:
             at_held, at_zero = piece.slope(held), piece.slope(torch.zeros_like(held))
             scale = scale + torch.maximum(at_held.abs(), at_zero.abs())
         for bend in bends:

@@ -17,7 +17,8 @@ class WarmStarts:
     """A memory of multipliers with one entry a key: a date, a (date, seed) pair, whatever names a row.
 
     Pass it to every `PositionSolver.solve` of a sequence of like problems, with the keys of the batch's rows. A row
-    whose key is new, or whose problem has another number of multipliers, starts cold. Where a row starts moves its
+    whose key is new, or whose problem has another number of multipliers, starts cold; so does one with a smooth cost
+    of all weights together, whose models begin at the weights held. Where a row starts moves its
     positions by rounding only. May be shared by threads.
     """
 
@@ -28,18 +29,10 @@ class WarmStarts:
     def __len__(self) -> int:
         return len(self._multipliers)
 
-    def recall(self, keys: Sequence[Hashable], count: int | None, like: Tensor) -> Tensor | None:
-        """Return multipliers (B, count) to start from, 0 in rows that start cold; None when all do.
-
-        Args:
-            keys: one a row.
-            count: how many multipliers the problem has; None takes as many as the first known row kept.
-            like: a tensor of the type and device wanted.
-        """
+    def recall(self, keys: Sequence[Hashable], count: int, like: Tensor) -> Tensor | None:
+        """Return multipliers (B, count) to start from, 0 in rows that start cold; None when all do."""
         with self._lock:
             known = [self._multipliers.get(key) for key in keys]
-        if count is None:
-            count = next((len(row) for row in known if row is not None), 0)
         fitting = [None if row is None or len(row) != count else row for row in known]
         if all(row is None for row in fitting):
             return None
