@@ -18,16 +18,13 @@ from backtest.costs.cvxpy_cost import CvxpyFunction
 from backtest.errors import SolverError
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.conic_kkt import SINGULAR, ConicSystem
-from backtest.solver.conic_program import ATTEMPTS, ConicProgram, clarabel_options, conic_program
+from backtest.solver.conic_program import ATTEMPTS, SHARP, ConicProgram, clarabel_options, conic_program
 from backtest.solver.residuals import Multipliers
 from backtest.solver.solution import INACCURATE, SOLVED, Status
 
 __all__ = ["ConicMap", "ConicSolution", "needs_cone_solver", "solve_conic"]
 
 REFUSALS = {"PrimalInfeasible": Status.INFEASIBLE, "DualInfeasible": Status.UNBOUNDED}
-
-SHARP = 1e-12
-"""Residual at which no further attempt is worth it."""
 
 
 @dataclass(frozen=True, eq=False)

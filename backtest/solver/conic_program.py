@@ -23,10 +23,13 @@ from backtest.errors import CostError, SolverError
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.residuals import Multipliers
 
-__all__ = ["ATTEMPTS", "ConicProgram", "clarabel_options", "conic_program", "first_row", "limit_expressions"]
+__all__ = ["ATTEMPTS", "SHARP", "ConicProgram", "clarabel_options", "conic_program", "first_row", "limit_expressions"]
 
 NO_PENALTY = 1e100
 """Softness from which a soft limit's penalty weighs nothing."""
+
+SHARP = 1e-12
+"""Residual at which no further attempt is worth it."""
 
 ATTEMPTS = ((1e-13, 1e-12), (1e-11, 1e-10), (1e-11, 1e-8), (1e-9, 1e-8))
 """(tolerance, static regularisation) in the order they are tried, until a solution is sharp. Clarabel's default

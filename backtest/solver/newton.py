@@ -54,13 +54,12 @@ class DualPoint:
     iterations: Tensor
 
 
-def maximise_dual(dual: Dual, start: Tensor | None = None, *, max_iterations: int = 100) -> DualPoint:
+def maximise_dual(dual: Dual, start: Tensor | None = None) -> DualPoint:
     """Maximise the dual function of every row.
 
     Args:
         dual: the problem.
         start: (B, R) multipliers to start from; None is 0.
-        max_iterations: steps after which a row is left as it is.
     """
     n_rows, n_multipliers = dual.offset.shape
     z = torch.zeros_like(dual.offset) if start is None else start.clone()
@@ -78,10 +77,10 @@ def maximise_dual(dual: Dual, start: Tensor | None = None, *, max_iterations: in
         return result
     index = torch.arange(n_rows, device=z.device)
     ascent = _Ascent(dual, z, x, flexibility, z.new_full((n_rows, 1), SMALLEST_DAMPING))
-    for iteration in range(max_iterations + 1):
+    for iteration in range(MAX_ITERATIONS + 1):
         error = ascent.error()
         done = (error <= TOLERANCE) | ascent.unbounded | (ascent.stalled >= 3)
-        if iteration == max_iterations:
+        if iteration == MAX_ITERATIONS:
             done = torch.ones_like(done)
         if bool(done.any()):
             rows = index[done]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.conic import needs_cone_solver, solve_conic
-from backtest.solver.conic_program import ATTEMPTS, ConicProgram, clarabel_options, conic_program
+from backtest.solver.conic_program import ATTEMPTS, SHARP, ConicProgram, clarabel_options, conic_program
 from backtest.solver.polish import polished
 from backtest.solver.residuals import Multipliers, optimality_residual
 from backtest.solver.solution import INACCURATE, SOLVED, Status
@@ -46,9 +46,6 @@ class ReferenceSolution:
         """(B,) text, as in `Solution.status`."""
         return np.array([Status(code).name.lower() for code in self.statuses.tolist()])
 
-
-SHARP = 1e-12
-"""Residual at which no further attempt is worth it; a solution that is less sharp is polished."""
 
 STATUSES = {
     "infeasible": Status.INFEASIBLE,
