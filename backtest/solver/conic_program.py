@@ -28,6 +28,9 @@ __all__ = ["ATTEMPTS", "SHARP", "ConicProgram", "clarabel_options", "conic_progr
 NO_PENALTY = 1e100
 """Softness from which a soft limit's penalty weighs nothing."""
 
+FAR = 1e12
+"""Units of wealth that stand for infinity: a cost that stops a position only there does not stop it."""
+
 SHARP = 1e-12
 """Residual at which no further attempt is worth it."""
 

@@ -16,7 +16,7 @@ from backtest.costs import LimitTerms, Power, QuadraticLimit, Root
 from backtest.costs.cvxpy_cost import CvxpyFunction
 from backtest.errors import SolverError
 from backtest.solver.canonical import CanonicalProblem
-from backtest.solver.conic_program import NO_PENALTY, first_row, limit_expressions
+from backtest.solver.conic_program import FAR, NO_PENALTY, first_row, limit_expressions
 
 __all__ = ["clashing_constraints", "endless_direction", "is_feasible"]
 
@@ -25,9 +25,6 @@ TOLERANCE = 1e-9
 
 CONIC_TOLERANCE = 1e-8
 """The same where a second-order cone program finds it, which is less exact."""
-
-FAR = 1e12
-"""Units of wealth that stand for infinity: a cost that stops a position only there does not stop it."""
 
 STEEP = 1e6
 """A curve whose slope out there is this many times any marginal return stops a direction."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.conic import needs_cone_solver, solve_conic
-from backtest.solver.conic_program import ATTEMPTS, SHARP, ConicProgram, clarabel_options, conic_program
+from backtest.solver.conic_program import ATTEMPTS, FAR, SHARP, ConicProgram, clarabel_options, conic_program
 from backtest.solver.polish import polished
 from backtest.solver.residuals import Multipliers, optimality_residual
 from backtest.solver.solution import INACCURATE, SOLVED, Status
@@ -60,6 +60,8 @@ STATUSES = {
 def reference_solve(problem: CanonicalProblem) -> ReferenceSolution:
     """Solve every row of a canonical problem with CVXPY and Clarabel, one row at a time: slow, and trusted.
 
+    A row whose optimum lies more than 1e12 times wealth away counts as unbounded.
+
     Args:
         problem: B problems; as of `solver.problem(p, held)`, or `solution.problem`.
 
@@ -82,6 +84,8 @@ def reference_solve(problem: CanonicalProblem) -> ReferenceSolution:
     solved = statuses == Status.SOLVED
     statuses[solved & (residual > SOLVED)] = int(Status.INACCURATE)
     statuses[solved & ~(residual <= INACCURATE)] = int(Status.FAILED)
+    # Loadings that differ by rounding alone curve the cost a little: the optimum exists, and nobody can hold it.
+    statuses[solved & (q.abs().amax(-1) > FAR)] = int(Status.UNBOUNDED)
     return ReferenceSolution(q, statuses, multipliers, problem, residual.cpu().numpy())
 
 

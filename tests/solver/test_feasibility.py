@@ -30,7 +30,7 @@ from backtest.costs import (
     TurnoverLimit,
 )
 from backtest.costs.custom import SeparableCost, SmoothCost
-from backtest.solver import PositionSolver, clashing_constraints
+from backtest.solver import PositionSolver, clashing_constraints, reference_solve
 from backtest.solver.feasibility import endless_direction, is_feasible
 
 SPREAD = Exposure(loadings=np.array([[1.0], [1.0], [0.0]]))
@@ -139,3 +139,14 @@ IMPACT = TradingCost(impact=1.0, exponent=1.5, volatility=0.01, dollar_volume=1e
 )
 def test_a_direction_is_endless_where_no_cost_and_no_limit_stops_it(costs, limits, assets):
     assert endless_direction(problem_of(costs, limits)).tolist() == assets
+
+
+def test_loadings_that_differ_by_rounding_alone_bound_nothing_for_either_solver():
+    """Their cost stops positions at 1e14 times wealth, which is an optimum on paper."""
+    loadings = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-9], [0.5, 0.5]]) * 0.1
+    costs = 5.0 * FactorRisk(loadings=loadings, specific_variance=0.0) + 1e-4 * L1()
+    solver = PositionSolver(costs)
+    p = np.array([[0.02, -0.02, 0.0]])
+
+    assert solver.solve(p, on_failure="nan").status[0] == "unbounded"
+    assert reference_solve(solver.problem(torch.as_tensor(p), torch.zeros(1, 3, dtype=torch.float64))).status[0] == "unbounded"
