@@ -146,7 +146,7 @@ def test_loadings_that_differ_by_rounding_alone_bound_nothing_for_either_solver(
     loadings = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-9], [0.5, 0.5]]) * 0.1
     costs = 5.0 * FactorRisk(loadings=loadings, specific_variance=0.0) + 1e-4 * L1()
     solver = PositionSolver(costs)
-    p = np.array([[0.02, -0.02, 0.0]])
+    p = torch.tensor([[0.02, -0.02, 0.0]], dtype=torch.float64)
 
     assert solver.solve(p, on_failure="nan").status[0] == "unbounded"
-    assert reference_solve(solver.problem(torch.as_tensor(p), torch.zeros(1, 3, dtype=torch.float64))).status[0] == "unbounded"
+    assert reference_solve(solver.problem(p, torch.zeros_like(p))).status[0] == "unbounded"
