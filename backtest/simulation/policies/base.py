@@ -1,0 +1,83 @@
+"""What a policy is: from a forecast, what is held and the market as known, to the weights to hold.
+
+A policy sees the forecast made some rows before, and of the market what is known at the close at which it decides:
+features, volume and risk estimates up to there, the weights held, and what can be traded.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from backtest.costs import Constraint
+from backtest.errors import SimulationError
+from backtest.market import MarketSnapshot
+
+__all__ = ["Decision", "Policy"]
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Weights, with what went wrong on the way to them.
+
+    Attributes:
+        q: (B, N) weights to hold, fractions of wealth just before the trade. A failed row's are not read.
+        failures: row -> why it has no decision.
+        remarks: row -> what its decision lacks.
+    """
+
+    q: np.ndarray
+    failures: Mapping[int, str] = field(default_factory=dict)
+    remarks: Mapping[int, str] = field(default_factory=dict)
+
+
+class Policy(ABC):
+    """Decides weights.
+
+    Attributes:
+        first_fill: first panel row at which it can decide; the simulator starts there or later by default.
+        constraints: what the weights keep, and must keep when they are rounded to whole shares.
+    """
+
+    first_fill: int = 0
+    constraints: Sequence[Constraint] = ()
+
+    def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> Policy:
+        """Return this policy for one run: its labelled inputs checked against the panel's, its memory empty.
+
+        Args:
+            dates: (T,) of the panel.
+            assets: (N,) of the panel.
+            lag: rows from a forecast to the decision that is made with it.
+        """
+        return self
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return what a decision depends on besides its arguments, as arrays; nothing unless overridden.
+
+        A checkpoint keeps it, so that a run that goes on decides as if it had never stopped.
+        """
+        return {}
+
+    def restore(self, memory: Mapping[str, np.ndarray]) -> None:
+        """Take up a memory that `memory` returned."""
+        if memory:
+            raise SimulationError(f"{type(self).__name__} keeps no memory, but the checkpoint has {sorted(memory)}")
+
+    @abstractmethod
+    def decide(
+        self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray
+    ) -> np.ndarray | Decision:
+        """Return the weights to hold, or a `Decision` that also says what failed.
+
+        Args:
+            p: (B, N) forecasts, made `lag` rows before the fill; NaN is no view.
+            held: (B, N) weights just before the trade.
+            market: the market at the close of the fill: one row that all B share.
+            tradable: (B, N) bool, can be traded at the fill. Other names stay as they are, whatever is asked
+                for.
+        """
