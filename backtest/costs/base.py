@@ -51,6 +51,10 @@ class Cost(ABC):
         """Return this cost with everything it estimates fitted to `panel`, row `t` from rows up to `t` alone."""
         return self
 
+    def realized(self, panel: MarketPanel) -> Cost:
+        """Return this cost as it is charged: at row `t`, with what came out in row `t` instead of what was expected."""
+        return self
+
     @property
     def parts(self) -> tuple[tuple[str, Cost], ...]:
         """The summands as (name, cost), names unique: two costs of one class are two parts."""
@@ -109,6 +113,10 @@ class ScaledCost(Cost):
         """Return the scaled cost with its estimates fitted."""
         return ScaledCost(self.weight, self.cost.estimate(panel))
 
+    def realized(self, panel: MarketPanel) -> Cost:
+        """Return the scaled cost as it is charged."""
+        return ScaledCost(self.weight, self.cost.realized(panel))
+
     @property
     def first_row(self) -> int:
         """That of the cost it scales."""
@@ -155,6 +163,10 @@ class SumOfCosts(Cost):
     def estimate(self, panel: MarketPanel) -> Cost:
         """Return the sum with every estimate fitted."""
         return SumOfCosts(tuple(cost.estimate(panel) for cost in self.summands))
+
+    def realized(self, panel: MarketPanel) -> Cost:
+        """Return the sum of all summands as they are charged."""
+        return SumOfCosts(tuple(cost.realized(panel) for cost in self.summands))
 
     @property
     def first_row(self) -> int:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from backtest.costs.base import Cost
-from backtest.costs.parameters import Parameter, aligned, check_parameter, periods_in_a_year
+from backtest.costs.parameters import Parameter, aligned, check_parameter, one_a_row, periods_in_a_year
 from backtest.costs.terms import CostTerms, Ramp
+from backtest.errors import CostError
 from backtest.market import MarketSnapshot
 
 __all__ = ["BorrowFee", "HoldingFee", "LongFee"]
+
+DAYS_IN_A_YEAR = {"actual/365": 365, "actual/360": 360}
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +25,17 @@ class _AnnualFee(Cost):
 
     annual_rate: Parameter
     periods_per_year: float | None = None
+    day_count: Literal["actual/365", "actual/360"] | None = None
     cash = True
     side: ClassVar[int]
 
     def __post_init__(self) -> None:
-        check_parameter(self.annual_rate, type(self).__name__, "annual_rate")
+        name = type(self).__name__
+        check_parameter(self.annual_rate, name, "annual_rate")
+        if self.day_count not in (None, *DAYS_IN_A_YEAR):
+            raise CostError(f'{name}: day_count is {self.day_count!r}: give "actual/365", "actual/360" or None')
+        if self.day_count is not None and self.periods_per_year is not None:
+            raise CostError(f"{name}: give periods_per_year or day_count, not both")
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the fee by asset (B, N)."""
@@ -41,8 +50,12 @@ class _AnnualFee(Cost):
 
     def _rate(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         name = type(self).__name__
-        periods = periods_in_a_year(self.periods_per_year, market, name)
-        return aligned(self.annual_rate, held, market, f"{name} annual_rate") / periods
+        rate = aligned(self.annual_rate, held, market, f"{name} annual_rate")
+        if self.day_count is None:
+            return rate / periods_in_a_year(self.periods_per_year, market, name)
+        if market is None or market.days is None:
+            raise CostError(f"{name}: day_count counts calendar days: pass market=panel.at(rows)")
+        return rate * one_a_row(market.days, held, "the market's days") / DAYS_IN_A_YEAR[self.day_count]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +65,8 @@ class BorrowFee(_AnnualFee):
     Attributes:
         annual_rate: scalar, (N,), (B, N) or a Series by asset; fraction of the short position a year.
         periods_per_year: None takes it from the market at hand.
+        day_count: "actual/365" or "actual/360" charges the calendar days until the next row, weekends included; None
+            charges every period the same.
     """
 
     side: ClassVar[int] = -1
@@ -64,6 +79,8 @@ class LongFee(_AnnualFee):
     Attributes:
         annual_rate: scalar, (N,), (B, N) or a Series by asset; fraction of the long position a year.
         periods_per_year: None takes it from the market at hand.
+        day_count: "actual/365" or "actual/360" charges the calendar days until the next row, weekends included; None
+            charges every period the same.
     """
 
     side: ClassVar[int] = 1

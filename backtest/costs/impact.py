@@ -1,8 +1,8 @@
-"""What market impact needs to know of each asset, estimated causally: row `t` uses rows up to `t` alone."""
+"""What market impact needs to know of each asset: expected causally, row `t` from rows up to `t`; or as it came out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from backtest.errors import CostError
 from backtest.market import MarketPanel
 
-__all__ = ["LiquidityHistory", "estimate_liquidity"]
+__all__ = ["LiquidityHistory", "estimate_liquidity", "realized_liquidity"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,9 @@ class LiquidityHistory:
 
 
 def estimate_liquidity(panel: MarketPanel, *, lookback: int, volatility: bool, volume: bool) -> LiquidityHistory:
-    """Return the trailing standard deviation of returns and the trailing mean of dollar volume.
+    """Return the trailing volatility of returns and the trailing mean of dollar volume.
+
+    Volatility is the root mean square of the panel's own where it has one, else the standard deviation of returns.
 
     Each is over the `lookback` rows that end at row `t`, of which half must be known. A name with fewer, or without
     a trade or a move, counts as the most volatile, or the least traded, of the names that are known at that row.
@@ -51,7 +53,11 @@ def estimate_liquidity(panel: MarketPanel, *, lookback: int, volatility: bool, v
     least = lookback // 2
     sigma = dollars = None
     if volatility:
-        sigma = pd.DataFrame(panel.returns).rolling(lookback, min_periods=least).std().to_numpy()
+        if panel.volatility is None:
+            sigma = pd.DataFrame(panel.returns).rolling(lookback, min_periods=least).std().to_numpy()
+        else:
+            variance = pd.DataFrame(panel.volatility**2).rolling(lookback, min_periods=least).mean()
+            sigma = np.sqrt(variance.to_numpy())
         sigma = _filled(np.where(sigma > 0, sigma, np.nan), np.fmax)
     if volume:
         if panel.dollar_volume is None:
@@ -67,6 +73,16 @@ def estimate_liquidity(panel: MarketPanel, *, lookback: int, volatility: bool, v
             f"within {lookback} rows, the panel has {panel.n_periods}"
         )
     return LiquidityHistory(sigma, dollars, int(np.argmax(known)))
+
+
+def realized_liquidity(panel: MarketPanel, expected: LiquidityHistory) -> LiquidityHistory:
+    """Return volume and volatility as they came out in each row; what is unknown or nil as it was expected there."""
+    volatility, volume = expected.volatility, expected.dollar_volume
+    if volatility is not None and panel.volatility is not None:
+        volatility = np.where(panel.volatility > 0, panel.volatility, volatility)
+    if volume is not None and panel.dollar_volume is not None:
+        volume = np.where(panel.dollar_volume > 0, panel.dollar_volume, volume)
+    return replace(expected, volatility=volatility, dollar_volume=volume)
 
 
 def _filled(table: np.ndarray, extreme: np.ufunc) -> np.ndarray:

@@ -50,6 +50,10 @@ class RelativeTo(Cost):
         """Return the relative cost with its estimates fitted."""
         return replace(self, cost=self.cost.estimate(panel))
 
+    def realized(self, panel: MarketPanel) -> RelativeTo:
+        """Return the relative cost as it is charged."""
+        return replace(self, cost=self.cost.realized(panel))
+
     @property
     def first_row(self) -> int:
         """That of the cost."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backtest.costs.base import Cost
 from backtest.costs.curves import Power
-from backtest.costs.impact import LiquidityHistory, estimate_liquidity
+from backtest.costs.impact import LiquidityHistory, estimate_liquidity, realized_liquidity
 from backtest.costs.parameters import Parameter, aligned, check_parameter, is_zero, one_a_row
 from backtest.costs.terms import CostTerms, Ramp
 from backtest.errors import CostError
@@ -85,6 +85,16 @@ class TradingCost(Cost):
             volume=self.dollar_volume is None,
         )
         return replace(self, history=history)
+
+    def realized(self, panel: MarketPanel) -> TradingCost:
+        """Return this cost with the volume, and where the panel has it the volatility, of each row itself.
+
+        A volume that is unknown or nil counts as its estimate.
+        """
+        expected = self if self.history is not None else self.estimate(panel)
+        if expected.history is None:
+            return self
+        return replace(expected, history=realized_liquidity(panel, expected.history))
 
     @property
     def first_row(self) -> int:
