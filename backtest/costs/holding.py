@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backtest.costs.base import Cost
-from backtest.costs.parameters import Parameter, aligned, check_parameter, one_a_row, periods_in_a_year
+from backtest.costs.parameters import Parameter, aligned, check_parameter, multiplier, one_a_row, periods_in_a_year
 from backtest.costs.terms import CostTerms, Ramp
 from backtest.errors import CostError
 from backtest.market import MarketSnapshot
@@ -39,18 +39,20 @@ class _AnnualFee(Cost):
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the fee by asset (B, N)."""
-        return self._rate(held, market) * (self.side * q).clamp(min=0)
+        position = q.clamp(min=0) if self.side > 0 else -q.clamp(max=0)
+        return self._rate(held, market) * position
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
         """Return a kink at 0, flat on the side that pays nothing."""
-        rate = self._rate(held, market)
+        rate = aligned(self._rate(held, market), held, market, type(self).__name__)
         zero = torch.zeros_like(rate)
         left, right = (zero, rate) if self.side > 0 else (-rate, zero)
         return CostTerms(ramps=(Ramp(start=zero, left=left, right=right),))
 
-    def _rate(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
+    def _rate(self, held: Tensor, market: MarketSnapshot | None) -> Tensor | float:
+        """Return the rate of the period, as what positions (B, N) are multiplied by."""
         name = type(self).__name__
-        rate = aligned(self.annual_rate, held, market, f"{name} annual_rate")
+        rate = multiplier(self.annual_rate, held, market, f"{name} annual_rate")
         if self.day_count is None:
             return rate / periods_in_a_year(self.periods_per_year, market, name)
         if market is None or market.days is None:
@@ -102,7 +104,7 @@ class HoldingFee(Cost):
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the fee by asset (B, N)."""
-        return aligned(self.rate, held, market, "HoldingFee rate") * q.abs()
+        return multiplier(self.rate, held, market, "HoldingFee rate") * q.abs()
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
         """Return a kink at 0."""

@@ -24,6 +24,7 @@ __all__ = [
     "features_of",
     "is_zero",
     "loadings_of",
+    "multiplier",
     "one_a_row",
     "periods_in_a_year",
 ]
@@ -130,6 +131,11 @@ def aligned(value: Any, held: Tensor, market: MarketSnapshot | None, what: str) 
             f"of {held.shape[-1]} assets: give a scalar, (N,), (B, N) or (B, 1)"
         )
     return tensor.expand(rows, held.shape[-1])
+
+
+def multiplier(value: Any, held: Tensor, market: MarketSnapshot | None, what: str) -> Tensor | float:
+    """Return what a value (B, N) can be multiplied by: a plain number as it is, without the way through a tensor."""
+    return value if isinstance(value, int | float) else aligned(value, held, market, what)
 
 
 def loadings_of(value: Any, held: Tensor, market: MarketSnapshot | None, what: str) -> Tensor:

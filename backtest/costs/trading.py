@@ -11,7 +11,7 @@ from torch import Tensor
 from backtest.costs.base import Cost
 from backtest.costs.curves import Power
 from backtest.costs.impact import LiquidityHistory, estimate_liquidity, realized_liquidity
-from backtest.costs.parameters import Parameter, aligned, check_parameter, is_zero, one_a_row
+from backtest.costs.parameters import Parameter, aligned, check_parameter, is_zero, multiplier, one_a_row
 from backtest.costs.terms import CostTerms, Ramp
 from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
@@ -104,9 +104,13 @@ class TradingCost(Cost):
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the cost by asset (B, N)."""
         trade = q - held
-        buy, sell = self._rates(held, market)
-        cost = buy * trade.clamp(min=0) + sell * (-trade).clamp(min=0)
-        cost = cost + self._parameter("quadratic", held, market) * trade.square() / 2
+        if is_zero(self.buy_fee) and is_zero(self.sell_fee):
+            cost = multiplier(self.half_spread, held, market, "TradingCost half_spread") * trade.abs()
+        else:
+            buy, sell = self._rates(held, market)
+            cost = buy * trade.clamp(min=0) + sell * (-trade).clamp(min=0)
+        if not is_zero(self.quadratic):
+            cost = cost + self._parameter("quadratic", held, market) * trade.square() / 2
         if not is_zero(self.impact):
             cost = cost + self._impact(held, market) * trade.abs().pow(self.exponent)
         return cost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backtest.market.corporate_actions import Delisting, SpinOff
 from backtest.market.datasets import dataset_names, load_dataset
 from backtest.market.features import price_features
 from backtest.market.panel import MarketPanel
@@ -12,9 +13,11 @@ from backtest.market.simulated import SimulatedMarket, simulate_market
 from backtest.market.snapshot import MarketSnapshot
 
 __all__ = [
+    "Delisting",
     "MarketPanel",
     "MarketSnapshot",
     "SimulatedMarket",
+    "SpinOff",
     "correlated_market",
     "dataset_names",
     "liquidity_market",

@@ -9,15 +9,24 @@ import numpy as np
 
 from backtest.errors import DataError
 
-__all__ = ["checked_array", "refuse_cells"]
+__all__ = ["checked_array", "checked_flags", "refuse_cells"]
 
 _UNKNOWN = "write NaN for what is unknown"
+_PRICE = "is not a positive price: write NaN where there is no price"
 
 # field -> (test of impossible values, what is said about them)
 _RULES: dict[str, tuple[Any, str]] = {
     "returns": (lambda a: a < -1, "is a return below -1: returns are fractions per period"),
-    "prices": (lambda a: a <= 0, "is not a positive price: write NaN where there is no price"),
+    "prices": (lambda a: a <= 0, _PRICE),
+    "open_prices": (lambda a: a <= 0, _PRICE),
+    "vwap": (lambda a: a <= 0, _PRICE),
+    "dividends": (lambda a: np.isnan(a) | (a < 0), "is no dividend: write currency a share, 0 where there is none"),
+    "splits": (
+        lambda a: np.isnan(a) | (a <= 0),
+        "is no split: write the shares after it for each share before, 1 where there is none",
+    ),
     "dollar_volume": (lambda a: a < 0, f"is a negative volume: {_UNKNOWN}"),
+    "volatility": (lambda a: a < 0, f"is a negative volatility: {_UNKNOWN}"),
     "cash_rate": (lambda a: np.isnan(a) | (a <= -1), "is not a rate: every date needs one, above -1"),
 }
 
@@ -66,3 +75,16 @@ def checked_array(field: str, values: Any, shape: tuple[int, ...], *, where: str
         refuse_cells(test(array), array, reason, where=place, labels=labels)
     array.setflags(write=False)
     return array
+
+
+def checked_flags(field: str, values: Any, shape: tuple[int, ...], *, where: str) -> np.ndarray:
+    """Copy `values` into a read-only array of True and False.
+
+    Raises:
+        DataError: another kind of values, or another shape.
+    """
+    flags = np.array(values)
+    if flags.dtype != bool or flags.shape != shape:
+        raise DataError(f"{where}: {field} is {flags.dtype} of shape {flags.shape}, expected bool of shape {shape}")
+    flags.setflags(write=False)
+    return flags

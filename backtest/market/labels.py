@@ -16,7 +16,7 @@ import pandas as pd
 
 from backtest.errors import LabelError
 
-__all__ = ["check_increasing", "parse_assets", "parse_dates", "require_same_labels"]
+__all__ = ["check_increasing", "parse_assets", "parse_dates", "require_same_labels", "row_of", "row_until"]
 
 _FORMATS = (
     (re.compile(r"\d{4}-\d{1,2}-\d{1,2}"), ("%Y-%m-%d",)),
@@ -122,6 +122,37 @@ def check_increasing(dates: pd.DatetimeIndex, where: str) -> None:
     if before == label:
         raise LabelError(f"{where}: row {row}: the date {label} repeats: keep one row a date")
     raise LabelError(f"{where}: row {row}: the date {label} comes after {before}: sort the rows with sort_index()")
+
+
+def row_of(date: Any, dates: pd.DatetimeIndex, where: str) -> int:
+    """Row number of a date among increasing ones.
+
+    Raises:
+        LabelError: there is no such date; names its neighbours.
+    """
+    stamp = parse_dates([date], f"{where}: date")[0]
+    row = int(dates.searchsorted(stamp))
+    if row < len(dates) and dates[row] == stamp:
+        return row
+    near = [f"{d:%Y-%m-%d}" for d in dates[max(row - 1, 0) : row + 1]]
+    raise LabelError(f"{where}: no row is dated {stamp}: the nearest are {' and '.join(near)}")
+
+
+def row_until(t: Any, dates: pd.DatetimeIndex, where: str) -> int:
+    """A row number as it is, or the last row at or before a date.
+
+    Raises:
+        LabelError: the row is outside 0..T-1, or the date is before the first.
+    """
+    if isinstance(t, (int, np.integer)) and not isinstance(t, bool):
+        if not 0 <= t < len(dates):
+            raise LabelError(f"{where}: row {t} is outside 0..{len(dates) - 1}")
+        return int(t)
+    stamp = parse_dates([t], f"{where}: date")[0]
+    row = int(dates.searchsorted(stamp, side="right")) - 1
+    if row < 0:
+        raise LabelError(f"{where}: {stamp} is before the first row, {dates[0]:%Y-%m-%d}")
+    return row
 
 
 def parse_assets(labels: Iterable[Any], where: str) -> pd.Index:

@@ -5,7 +5,6 @@ Row t is known at the close of `dates[t]`. `until` is the only way to slice in t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -15,15 +14,23 @@ import numpy as np
 import pandas as pd
 
 from backtest.errors import DataError, LabelError
-from backtest.market.checks import checked_array, refuse_cells
+from backtest.market.action_checks import checked_tradable, refuse_impossible_actions
+from backtest.market.building import fields_from_prices, fields_from_returns
+from backtest.market.calendar_days import calendar_days
+from backtest.market.checks import checked_array, checked_flags
+from backtest.market.corporate_actions import Delisting, PlacedActions, SpinOff, ordered_actions, placed_actions
+from backtest.market.digest import data_digest
 from backtest.market.garbling import garbled_fields
-from backtest.market.labels import check_increasing, parse_assets, parse_dates
+from backtest.market.labels import check_increasing, parse_assets, parse_dates, row_of, row_until
 from backtest.market.snapshot import MarketSnapshot
-from backtest.market.tables import aligned_series, aligned_table, numeric_table
+from backtest.market.total_returns import refuse_other_returns
 
 __all__ = ["MarketPanel"]
 
-_TIMED = ("returns", "prices", "dollar_volume", "cash_rate", "features", "tradable")
+# numbers by date and asset that a panel can have beside its returns
+_TABLES = ("prices", "open_prices", "vwap", "dividends", "splits", "dollar_volume", "volatility")
+# arrays with a row a date; all but the cash rate have a column an asset
+_TIMED = ("returns", *_TABLES, "members", "cash_rate", "features", "tradable")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -36,30 +43,52 @@ class MarketPanel:
         returns: (T, N) total return, as a fraction, of the period that ends at row t (close t-1 to close t).
             NaN = unknown. After missing prices, the return of the row where the price is back is the return
             since the last known price: what a holder earns who was marked at the last price meanwhile.
-        prices: (T, N) positive, adjusted for dividends and splits; NaN = no price.
+            It counts dividends, splits, spin-offs and delistings (the formula: `backtest.market.total_returns`).
+        prices: (T, N) positive, at the close; NaN = no price. Raw, as traded, where `dividends` or `splits` are
+            given; adjusted for both otherwise. Known returns must be the total returns of the prices, to 1e-6.
+        open_prices: (T, N) at the open of the period that ends at row t, between close t-1 and close t, in the units
+            of `prices`; NaN = none.
+        vwap: (T, N) volume-weighted average price of that period, in the units of `prices`; NaN = none.
+        dividends: (T, N) currency a share that goes ex in that period, a share as counted after its split; 0 = none.
+        splits: (T, N) shares after for each share before, effective at the open of that period; 1 = none.
         dollar_volume: (T, N) currency traded in the period that ends at row t; NaN = unknown.
+        volatility: (T, N) realized volatility of that period, return per period; NaN = unknown.
+        members: (T, N) bool, in the universe as known at the close of t; None = always. A name that is no member
+            can have prices and be held.
         cash_rate: (T,) fraction per period, known at t, earned over (t, t+1].
         features: (T, N, K) known at the close of t; NaN = not available.
         feature_names: K unique names.
         tradable: (T, N) bool: a price is known at the close of t. Left out, it is where `prices` (or, without
-            prices, `returns`) is known.
+            prices, `returns`) is known, up to the row before a delisting.
+        delistings: names that leave, each at the close of a row; nothing is known of them after it. Without
+            prices, the return of that row must be known, with delisting_return counted in. In order of time.
+        spin_offs: shares given to holders at the open of a row. In order of time.
         periods_per_year: 252 (daily), 52 (weekly), 12 (monthly) or any positive number.
         name: of the data, for messages and reports.
 
     Raises:
         LabelError: dates or assets are repeated, unordered, of the wrong kind, or carry a time zone.
-        DataError: a shape is wrong, or a value is impossible (infinite, a return below -1, a price <= 0).
+        DataError: a shape is wrong, a value is impossible (infinite, a return below -1, a price <= 0), or fields
+            contradict each other (a return that is not that of the prices, a price after a delisting).
     """
 
     dates: pd.DatetimeIndex
     assets: pd.Index
     returns: np.ndarray
     prices: np.ndarray | None = None
+    open_prices: np.ndarray | None = None
+    vwap: np.ndarray | None = None
+    dividends: np.ndarray | None = None
+    splits: np.ndarray | None = None
     dollar_volume: np.ndarray | None = None
+    volatility: np.ndarray | None = None
+    members: np.ndarray | None = None
     cash_rate: np.ndarray | None = None
     features: np.ndarray | None = None
     feature_names: tuple[str, ...] = ()
     tradable: np.ndarray = None  # type: ignore[assignment]  # derived when left out
+    delistings: tuple[Delisting, ...] = ()
+    spin_offs: tuple[SpinOff, ...] = ()
     periods_per_year: float
     name: str = "panel"
 
@@ -75,20 +104,35 @@ class MarketPanel:
         rows, columns = len(self.dates), len(self.assets)
         if not (rows and columns):
             raise DataError(f"{self.name}: {rows} dates and {columns} assets: a panel needs one of each at least")
-        shapes = {
-            "returns": (rows, columns),
-            "prices": (rows, columns),
-            "dollar_volume": (rows, columns),
-            "cash_rate": (rows,),
-            "features": (rows, columns, len(self.feature_names)),
-        }
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("returns", *_TABLES), (rows, columns))
+        shapes |= {"cash_rate": (rows,), "features": (rows, columns, len(self.feature_names))}
         labels = (self.dates, self.assets, self.feature_names)
         for field, shape in shapes.items():
             values = getattr(self, field)
             if values is not None:
                 put(self, field, checked_array(field, values, shape, where=self.name, labels=labels))
         self._check_features()
-        put(self, "tradable", self._checked_tradable())
+        if self.members is not None:
+            put(self, "members", checked_flags("members", self.members, (rows, columns), where=self.name))
+        delistings, spin_offs = ordered_actions(self.delistings, self.spin_offs, self.name)
+        put(self, "delistings", delistings)
+        put(self, "spin_offs", spin_offs)
+        actions = self._placed_actions()
+        put(self, "tradable", checked_tradable(self, actions))
+        refuse_impossible_actions(self, actions)
+        if self.prices is not None:
+            refuse_other_returns(
+                self.returns,
+                self.prices,
+                dividends=self.dividends,
+                splits=self.splits,
+                actions=actions,
+                where=self.name,
+                labels=labels,
+            )
+
+    def _placed_actions(self) -> PlacedActions:
+        return placed_actions(self.delistings, self.spin_offs, dates=self.dates, assets=self.assets, where=self.name)
 
     def _check_features(self) -> None:
         names = self.feature_names
@@ -97,66 +141,56 @@ class MarketPanel:
         if any(not isinstance(n, str) or not n for n in names) or len(set(names)) != len(names):
             raise LabelError(f"{self.name}: feature_names {names} must be unique, non-empty text")
 
-    def _checked_tradable(self) -> np.ndarray:
-        known = np.isfinite(self.returns if self.prices is None else self.prices)
-        tradable = known if self.tradable is None else np.array(self.tradable)
-        if tradable.dtype != bool or tradable.shape != known.shape:
-            raise DataError(
-                f"{self.name}: tradable is {tradable.dtype} of shape {tradable.shape}, "
-                f"expected bool of shape {known.shape}"
-            )
-        if self.prices is not None:
-            refuse_cells(
-                tradable & ~known,
-                self.prices,
-                "is no price although tradable is True there: mark it False",
-                where=f"{self.name}: prices",
-                labels=(self.dates, self.assets),
-            )
-        tradable.setflags(write=False)
-        return tradable
-
     @classmethod
     def from_prices(
         cls,
         prices: pd.DataFrame,
         *,
+        open_prices: pd.DataFrame | None = None,
+        vwap: pd.DataFrame | None = None,
+        dividends: pd.DataFrame | None = None,
+        splits: pd.DataFrame | None = None,
         dollar_volume: pd.DataFrame | None = None,
+        volatility: pd.DataFrame | None = None,
+        members: pd.DataFrame | None = None,
         cash_rate: pd.Series | np.ndarray | float | None = None,
+        delistings: Iterable[Delisting] = (),
+        spin_offs: Iterable[SpinOff] = (),
         periods_per_year: float,
         name: str = "panel",
     ) -> Self:
-        """Build a panel from prices adjusted for dividends and splits.
+        """Build a panel from prices: adjusted ones alone, or raw ones with their dividends and splits.
 
         Row 0 has no return. A missing price makes the name untradable and its return NaN at that row; when
-        the price is back, its return is the one since the last known price.
+        the price is back, its return is the one since the last known price, with every dividend and split in
+        between. At a delisting the return ends at the price of that row (or the last known one) times
+        1 + delisting_return.
 
         Args:
-            prices: (T, N) dates by assets, positive, NaN = no price.
-            dollar_volume: (T, N) currency per period, the same labels in any order.
+            prices: (T, N) dates by assets, positive, NaN = no price. Raw when dividends or splits are given,
+                else adjusted for both.
+            open_prices: (T, N) at the open of the period that ends at each row; like all tables here, with the same
+                labels in any order.
+            vwap: (T, N) volume-weighted average price of the period.
+            dividends: (T, N) currency a share, on the ex date; 0 or NaN = none.
+            splits: (T, N) shares after for each share before, on the first date at the new price; 1 or NaN = none.
+            dollar_volume: (T, N) currency per period.
+            volatility: (T, N) realized volatility, return per period.
+            members: (T, N) True and False, or 1 and 0: in the universe as known at the close.
             cash_rate: (T,) labelled or in order, or one number; fraction per period.
+            delistings: names that leave.
+            spin_offs: shares given to holders.
             periods_per_year: 252, 52 or 12.
             name: for messages and reports.
 
         Raises:
             LabelError: labels are missing, extra, repeated, unordered or of the wrong kind.
-            DataError: a cell is not a number, or a price is not positive.
+            DataError: a cell is not a number, or impossible, or fields contradict each other.
         """
-        dates, assets, values = numeric_table(prices, f"{name}: prices")
-        check_increasing(dates, f"{name}: prices: row labels")
-        values = checked_array("prices", values, values.shape, where=name, labels=(dates, assets))
-        return cls(
-            dates=dates,
-            assets=assets,
-            returns=_returns_of(values),
-            prices=values,
-            dollar_volume=None
-            if dollar_volume is None
-            else aligned_table(dollar_volume, dates, assets, f"{name}: dollar_volume"),
-            cash_rate=None if cash_rate is None else aligned_series(cash_rate, dates, f"{name}: cash_rate"),
-            periods_per_year=periods_per_year,
-            name=name,
-        )
+        tables = {"open_prices": open_prices, "vwap": vwap, "dividends": dividends, "splits": splits}
+        tables |= {"dollar_volume": dollar_volume, "volatility": volatility, "members": members}
+        made = fields_from_prices(prices, {**tables, "cash_rate": cash_rate}, delistings, spin_offs, where=name)
+        return cls(**made, periods_per_year=periods_per_year, name=name)
 
     @classmethod
     def from_returns(
@@ -164,30 +198,30 @@ class MarketPanel:
         returns: pd.DataFrame,
         *,
         dollar_volume: pd.DataFrame | None = None,
+        volatility: pd.DataFrame | None = None,
+        members: pd.DataFrame | None = None,
         cash_rate: pd.Series | np.ndarray | float | None = None,
+        delistings: Iterable[Delisting] = (),
         periods_per_year: float,
         name: str = "panel",
     ) -> Self:
         """Build a panel without prices from total returns per period (fractions).
 
-        A name is tradable at the close of t where its return at t is known. Arguments and errors otherwise as
-        for `from_prices`.
+        A name is tradable at the close of t where its return at t is known. At a delisting the name first earns the
+        return of that row (0 where it is NaN), then delisting_return. Arguments and errors otherwise as for
+        `from_prices`.
         """
-        dates, assets, values = numeric_table(returns, f"{name}: returns")
-        return cls(
-            dates=dates,
-            assets=assets,
-            returns=values,
-            dollar_volume=None
-            if dollar_volume is None
-            else aligned_table(dollar_volume, dates, assets, f"{name}: dollar_volume"),
-            cash_rate=None if cash_rate is None else aligned_series(cash_rate, dates, f"{name}: cash_rate"),
-            periods_per_year=periods_per_year,
-            name=name,
-        )
+        tables = {"dollar_volume": dollar_volume, "volatility": volatility, "members": members}
+        made = fields_from_returns(returns, {**tables, "cash_rate": cash_rate}, delistings, where=name)
+        return cls(**made, periods_per_year=periods_per_year, name=name)
 
     def __repr__(self) -> str:
-        known = [f for f in ("prices", "dollar_volume", "cash_rate") if getattr(self, f) is not None]
+        known = [f for f in (*_TABLES, "members", "cash_rate") if getattr(self, f) is not None]
+        known += [
+            f"{len(events)} {kind}{'' if len(events) == 1 else 's'}"
+            for kind, events in (("delisting", self.delistings), ("spin-off", self.spin_offs))
+            if events
+        ]
         return (
             f"MarketPanel({self.name!r}, {self.n_periods} periods {self.dates[0]:%Y-%m-%d} to "
             f"{self.dates[-1]:%Y-%m-%d}, {self.n_assets} assets, {self.n_features} features, "
@@ -212,19 +246,18 @@ class MarketPanel:
     @cached_property
     def data_hash(self) -> str:
         """SHA-256, in hexadecimal, over labels and array bytes: equal for equal data, whatever its name."""
-        digest = hashlib.sha256()
-        for labels in (self.assets, self.feature_names):
-            digest.update(repr(list(labels)).encode())
-        digest.update(np.ascontiguousarray(self.dates.asi8).tobytes())
-        digest.update(repr(self.periods_per_year).encode())
-        for field in _TIMED:
-            values = getattr(self, field)
-            digest.update(f"{field}:{None if values is None else values.shape}".encode())
-            if values is not None:
-                # NaN has many bit patterns; all are one value here
-                plain = values if values.dtype == bool else np.where(np.isnan(values), np.nan, values)
-                digest.update(np.ascontiguousarray(plain).tobytes())
-        return digest.hexdigest()
+        return data_digest(self)
+
+    @cached_property
+    def days(self) -> np.ndarray:
+        """Calendar days (T,) from each row's date to the next row's; at the last row, the usual gap.
+
+        The usual gap is the median of those after the same day of the week: 3 days after the Friday on which
+        a daily panel ends.
+        """
+        days = calendar_days(self.dates, self.periods_per_year)
+        days.setflags(write=False)
+        return days
 
     def row(self, date: str | pd.Timestamp) -> int:
         """Row number of a date of the panel.
@@ -232,12 +265,7 @@ class MarketPanel:
         Raises:
             LabelError: the panel has no such date; names its neighbours.
         """
-        stamp = self._stamp(date)
-        row = int(self.dates.searchsorted(stamp))
-        if row < self.n_periods and self.dates[row] == stamp:
-            return row
-        near = [f"{d:%Y-%m-%d}" for d in self.dates[max(row - 1, 0) : row + 1]]
-        raise LabelError(f"{self.name}: no row is dated {stamp}: the nearest are {' and '.join(near)}")
+        return row_of(date, self.dates, self.name)
 
     def until(self, t: int | str | pd.Timestamp) -> Self:
         """Cut the panel after row t: rows 0..t, with their numbers.
@@ -246,16 +274,20 @@ class MarketPanel:
             t: a row number (not negative), or a date: the last row at or before it.
 
         Returns:
-            A panel whose arrays are views of the first rows, so cutting at every step costs nothing.
+            A panel whose arrays are views of the first rows, so cutting at every step costs nothing. Delistings
+            and spin-offs dated later are not in it.
 
         Raises:
             LabelError: the row is outside the panel, or the date is before its first.
         """
-        last = self._row_until(t)
+        last = row_until(t, self.dates, self.name)
         if last == self.n_periods - 1:
             return self
+        end = self.dates[last]
         return self._unchecked(
             dates=self.dates[: last + 1],
+            delistings=tuple(d for d in self.delistings if d.date <= end),
+            spin_offs=tuple(s for s in self.spin_offs if s.date <= end),
             **{f: None if getattr(self, f) is None else getattr(self, f)[: last + 1] for f in _TIMED},
         )
 
@@ -269,18 +301,31 @@ class MarketPanel:
         return replace(self, features=features, feature_names=tuple(names))
 
     def select(self, assets: Iterable[str]) -> Self:
-        """Keep the named assets, in the order given.
+        """Keep the named assets, in the order given, with their delistings and the spin-offs among them.
 
         Raises:
-            LabelError: a label is unknown or there twice.
+            LabelError: a label is unknown or there twice, or a parent is kept without a child that it spun off, whose
+                value is part of the parent's return (a child can be kept alone).
         """
         wanted = parse_assets([assets] if isinstance(assets, str) else assets, f"{self.name}: select")
         unknown = wanted.difference(self.assets)
         if len(unknown):
             raise LabelError(f"{self.name}: select: no assets {', '.join(unknown)}: choose among {self._some()}")
+        for spin_off in self.spin_offs:
+            if spin_off.parent in wanted and spin_off.child not in wanted:
+                raise LabelError(
+                    f"{self.name}: select: {spin_off.parent!r} without {spin_off.child!r}, which it spun off on "
+                    f"{spin_off.date:%Y-%m-%d} and whose shares its holders received: keep {spin_off.child!r} too"
+                )
         columns = self.assets.get_indexer(wanted)
         by_asset = [f for f in _TIMED if f != "cash_rate" and getattr(self, f) is not None]
-        return replace(self, assets=wanted, **{f: getattr(self, f)[:, columns] for f in by_asset})
+        return replace(
+            self,
+            assets=wanted,
+            delistings=tuple(d for d in self.delistings if d.asset in wanted),
+            spin_offs=tuple(s for s in self.spin_offs if s.parent in wanted),
+            **{f: getattr(self, f)[:, columns] for f in by_asset},
+        )
 
     def at(self, rows: int | Sequence[int] | np.ndarray, *, wealth: float | np.ndarray | None = None) -> MarketSnapshot:
         """What costs see at the given rows.
@@ -292,17 +337,26 @@ class MarketPanel:
         Raises:
             LabelError: a row number is outside 0..T-1.
         """
+        if type(rows) is int and 0 <= rows < self.n_periods:
+            # One row of a simulation after the other: views of read-only arrays, and no copy.
+            index: Any = slice(rows, rows + 1)
+            return self._snapshot(index, np.array([rows]), wealth)
         index = np.atleast_1d(np.asarray(rows))
         if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
             raise LabelError(f"{self.name}: at: expected row numbers, one or (B,), got {index.dtype} {index.shape}")
         outside = index[(index < 0) | (index >= self.n_periods)]
         if len(outside):
             raise LabelError(f"{self.name}: at: row {outside[0]} is outside 0..{self.n_periods - 1}")
+        return self._snapshot(index, index.copy(), wealth)
+
+    def _snapshot(self, index: Any, rows: np.ndarray, wealth: float | np.ndarray | None) -> MarketSnapshot:
         return MarketSnapshot(
             assets=self.assets,
-            rows=index.copy(),
+            rows=rows,
             dates=self.dates[index],
             dollar_volume=None if self.dollar_volume is None else self.dollar_volume[index],
+            volatility=None if self.volatility is None else self.volatility[index],
+            days=self.days[index],
             features=None if self.features is None else self.features[index],
             feature_names=self.feature_names,
             periods_per_year=self.periods_per_year,
@@ -331,32 +385,19 @@ class MarketPanel:
     def garbled_after(self, t: int | str | pd.Timestamp, seed: int = 0) -> Self:
         """The same panel with another future: random values in every row after t, for tests of look-ahead.
 
-        Returns, prices, volume, cash rate and features of rows t+1.. are drawn anew (valid, large moves);
-        labels, `tradable` and where returns are missing stay. Rows 0..t keep their bits.
+        Every value of rows t+1.. is drawn anew (valid, large moves), as are the returns of delistings and the
+        ratios of spin-offs dated there; returns stay those of the prices. Labels, dates, `tradable` and where prices
+        and returns are missing stay. Rows 0..t keep their bits.
 
         Args:
             t: the last row that keeps its values (row number, or date as in `until`).
             seed: of the random values.
         """
-        return replace(self, **cast(Any, garbled_fields(self, self._row_until(t) + 1, seed)))
+        return replace(self, **cast(Any, garbled_fields(self, row_until(t, self.dates, self.name) + 1, seed)))
 
     def _some(self) -> str:
         """The first labels, for messages."""
         return ", ".join(self.assets[:10]) + (", ..." if self.n_assets > 10 else "")
-
-    def _stamp(self, date: Any) -> pd.Timestamp:
-        return parse_dates([date], f"{self.name}: date")[0]
-
-    def _row_until(self, t: int | str | pd.Timestamp) -> int:
-        if isinstance(t, (int, np.integer)) and not isinstance(t, bool):
-            if not 0 <= t < self.n_periods:
-                raise LabelError(f"{self.name}: row {t} is outside 0..{self.n_periods - 1}")
-            return int(t)
-        stamp = self._stamp(t)
-        row = int(self.dates.searchsorted(stamp, side="right")) - 1
-        if row < 0:
-            raise LabelError(f"{self.name}: {stamp} is before the first row, {self.dates[0]:%Y-%m-%d}")
-        return row
 
     def _unchecked(self, **changes: Any) -> Self:
         """A copy with some fields changed to parts of checked ones, which need no second check."""
@@ -364,11 +405,3 @@ class MarketPanel:
         for field in fields(self):
             object.__setattr__(panel, field.name, changes.get(field.name, getattr(self, field.name)))
         return panel
-
-
-def _returns_of(prices: np.ndarray) -> np.ndarray:
-    """Returns (T, N) between known prices: NaN where the price is missing or is the first."""
-    marked = pd.DataFrame(prices).ffill().to_numpy()
-    returns = np.full(prices.shape, np.nan)
-    returns[1:] = prices[1:] / marked[:-1] - 1
-    return returns

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from backtest.errors import SettingsError
+from backtest.market.corporate_actions import placed_actions
 from backtest.market.panel import MarketPanel
+from backtest.market.resample_events import coarse_events
+from backtest.market.total_returns import total_returns
 
 __all__ = ["to_frequency"]
 
@@ -24,10 +28,16 @@ def to_frequency(panel: MarketPanel, frequency: str) -> MarketPanel:
 
     - Returns are compounded since the last period end with a known price. A price missing inside the period
       changes nothing; a name without a known price at the period's end has no return there, and the next
-      known one spans both. The move of the last days before a delisting inside a period is therefore lost.
+      known one spans both. The move of the last days before a name vanishes inside a period is therefore lost,
+      unless it has a `Delisting`: then its last price stands at the period's end, where its shares become cash.
       The first return of a name needs a price at an earlier period end; a panel that starts with returns in
       row 0 counts the close before row 0 as one.
-    - Prices, features and `tradable` are those of the row. Dollar volume is summed over what is known.
+    - Of a panel with dividends, splits or corporate actions, returns are total returns between the prices at the
+      period ends, dividends not reinvested inside a period. Events move to the end of their period and are restated
+      for shares as counted there.
+    - Prices, features, members and `tradable` are those of the row, the open is that of the period's first row.
+      Dollar volume is summed over what is known, VWAP weighted by it (left out without it), volatility the
+      root of the sum of squares, scaled up where some are unknown.
     - The cash rate at a period's end is the rate known then, compounded over the next period's length; rates
       set later are not known yet.
 
@@ -54,9 +64,10 @@ def to_frequency(panel: MarketPanel, frequency: str) -> MarketPanel:
     return replace(
         panel,
         dates=panel.dates[ends],
-        returns=_compounded(panel, ends),
-        prices=None if panel.prices is None else panel.prices[ends],
+        **_prices_and_returns(panel, ends),
         dollar_volume=None if panel.dollar_volume is None else _summed(panel.dollar_volume, starts),
+        volatility=None if panel.volatility is None else _volatility(panel.volatility, starts),
+        members=None if panel.members is None else panel.members[ends],
         cash_rate=None
         if panel.cash_rate is None
         else (1 + panel.cash_rate[ends]) ** (panel.periods_per_year / per_year) - 1,
@@ -66,15 +77,41 @@ def to_frequency(panel: MarketPanel, frequency: str) -> MarketPanel:
     )
 
 
+def _prices_and_returns(panel: MarketPanel, ends: np.ndarray) -> dict[str, Any]:
+    coarse = coarse_events(panel, ends)
+    returns = _compounded(panel, ends)
+    actions = placed_actions(
+        tuple(coarse["delistings"]),
+        tuple(coarse["spin_offs"]),
+        dates=panel.dates[ends],
+        assets=panel.assets,
+        where=panel.name,
+    )
+    if panel.prices is None:
+        for row, (columns, delisting_returns) in actions.delistings.items():
+            # unknown where the name was never held at an earlier period end
+            unknown = np.isnan(returns[row, columns])
+            returns[row, columns] = np.where(unknown, delisting_returns, returns[row, columns])
+    elif actions or panel.dividends is not None or panel.splits is not None:
+        total = total_returns(coarse["prices"], dividends=coarse["dividends"], splits=coarse["splits"], actions=actions)
+        # the return of a first price is only known from earlier returns
+        returns = np.where(np.isnan(total), returns, total)
+    return {**coarse, "returns": returns}
+
+
 def _compounded(panel: MarketPanel, ends: np.ndarray) -> np.ndarray:
     """Returns (P, N) between the period ends at which a name's price is known."""
     steps = _steps(panel)
     worth = np.cumprod(1 + np.where(np.isnan(steps), 0.0, steps), axis=0)
     known = np.isfinite(panel.returns if panel.prices is None else panel.prices)
+    first = known.argmax(axis=0)
+    if panel.prices is None:
+        for delisting in panel.delistings:  # nothing is known after it, so its return is that of the whole period
+            end = ends[np.searchsorted(ends, panel.row(delisting.date))]
+            known[end, panel.assets.get_loc(delisting.asset)] = True
     stated = known[ends]
     if panel.prices is None:
         # the first return of a name says that it had a price at the close before
-        first = known.argmax(axis=0)
         late = np.flatnonzero(first > 0)
         known[first[late] - 1, late] = True
     base = np.ones((1, panel.n_assets))
@@ -87,16 +124,22 @@ def _compounded(panel: MarketPanel, ends: np.ndarray) -> np.ndarray:
 
 
 def _steps(panel: MarketPanel) -> np.ndarray:
-    """Returns (T, N), with those that are unknown between two known prices taken from the prices."""
+    """Returns (T, N) between known prices, and those that are known without them."""
     if panel.prices is None:
         return panel.returns
-    marked = pd.DataFrame(panel.prices).ffill().to_numpy()
-    between = np.full(panel.returns.shape, np.nan)
-    between[1:] = panel.prices[1:] / marked[:-1] - 1
-    return np.where(np.isnan(panel.returns), between, panel.returns)
+    between = total_returns(panel.prices)
+    return np.where(np.isnan(between), panel.returns, between)
 
 
 def _summed(volume: np.ndarray, starts: np.ndarray) -> np.ndarray:
     total = np.add.reduceat(np.where(np.isnan(volume), 0.0, volume), starts, axis=0)
     known = np.add.reduceat(np.isfinite(volume).astype(int), starts, axis=0)
     return np.where(known > 0, total, np.nan)
+
+
+def _volatility(volatility: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    known = np.isfinite(volatility)
+    squares = np.add.reduceat(np.where(known, volatility, 0.0) ** 2, starts, axis=0)
+    count = np.add.reduceat(known.astype(int), starts, axis=0)
+    rows = np.diff(np.append(starts, len(volatility)))[:, None]
+    return np.sqrt(np.divide(squares * rows, count, out=np.full(squares.shape, np.nan), where=count > 0))

@@ -14,13 +14,15 @@ __all__ = ["MarketSnapshot"]
 class MarketSnapshot:
     """Market data at the close of B rows; everything in row b is known at the close of `dates[b]`.
 
-    Arrays are copies that belong to the snapshot. All fields are optional, for problems without a market.
+    Arrays are the snapshot's own, or read-only. All fields are optional, for problems without a market.
 
     Attributes:
         assets: (N,) labels.
         rows: (B,) row numbers in the panel.
         dates: (B,) dates of the rows.
         dollar_volume: (B, N) currency per period; NaN = unknown.
+        volatility: (B, N) realized volatility of the period that ends at the row, return per period; NaN = unknown.
+        days: (B,) calendar days from the row's date to the next row's; the usual gap at a panel's last row.
         features: (B, N, K); NaN = not available.
         feature_names: K names.
         periods_per_year: 252, 52 or 12.
@@ -31,6 +33,8 @@ class MarketSnapshot:
     rows: np.ndarray | None = None
     dates: pd.DatetimeIndex | None = None
     dollar_volume: np.ndarray | None = None
+    volatility: np.ndarray | None = None
+    days: np.ndarray | None = None
     features: np.ndarray | None = None
     feature_names: tuple[str, ...] = ()
     periods_per_year: float | None = None

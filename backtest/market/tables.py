@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -10,9 +11,13 @@ import numpy as np
 import pandas as pd
 
 from backtest.errors import DataError
+from backtest.market.checks import refuse_cells
 from backtest.market.labels import parse_assets, parse_dates, require_same_labels
 
-__all__ = ["aligned_series", "aligned_table", "numeric_column", "numeric_table"]
+__all__ = ["aligned_fields", "aligned_flags", "aligned_series", "aligned_table", "numeric_column", "numeric_table"]
+
+# what an empty cell of a table of events means
+_NO_EVENT = {"dividends": 0.0, "splits": 1.0}
 
 
 def numeric_column(column: pd.Series, where: str) -> np.ndarray:
@@ -86,6 +91,67 @@ def aligned_table(frame: pd.DataFrame, dates: pd.DatetimeIndex, assets: pd.Index
     require_same_labels(columns, assets, where=where, kind="asset")
     require_same_labels(rows, dates, where=where, kind="date")
     return values[np.ix_(rows.get_indexer(dates), columns.get_indexer(assets))]
+
+
+def aligned_flags(frame: pd.DataFrame, dates: pd.DatetimeIndex, assets: pd.Index, where: str) -> np.ndarray:
+    """Bring a labelled table of True and False (or 1 and 0) into the order of `dates` and `assets`.
+
+    Returns:
+        (T, N) bool.
+
+    Raises:
+        LabelError: a label is missing or extra.
+        DataError: a cell is neither; an empty one neither.
+    """
+    if isinstance(frame, pd.DataFrame):
+        columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+        plain = [
+            column.to_numpy(dtype=np.float64, na_value=np.nan)
+            if pd.api.types.is_bool_dtype(column.dtype)
+            else column.map(lambda cell: float(cell) if isinstance(cell, (bool, np.bool_)) else cell)
+            for column in columns
+        ]
+        frame = pd.DataFrame(dict(enumerate(plain)), index=frame.index).set_axis(frame.columns, axis=1)
+    values = aligned_table(frame, dates, assets, where)
+    refuse_cells(
+        (values != 0) & (values != 1),
+        values,
+        "is neither True nor False: write True where a name belongs, False where it does not",
+        where=where,
+        labels=(dates, assets),
+    )
+    return values == 1
+
+
+def aligned_fields(
+    dates: pd.DatetimeIndex, assets: pd.Index, where: str, tables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Bring the tables that are given into the order of `dates` and `assets`, by the name of their field.
+
+    An empty cell of `dividends` or `splits` is no event.
+
+    Returns:
+        (T, N) float64, but bool for `members` and (T,) for `cash_rate`.
+
+    Raises:
+        LabelError: a label is missing or extra.
+        DataError: a cell is not a number, or not True or False.
+    """
+    arrays = {}
+    for field, table in tables.items():
+        if table is None:
+            continue
+        place = f"{where}: {field}"
+        if field == "cash_rate":
+            arrays[field] = aligned_series(table, dates, place)
+        elif field == "members":
+            arrays[field] = aligned_flags(table, dates, assets, place)
+        else:
+            values = aligned_table(table, dates, assets, place)
+            if field in _NO_EVENT:
+                values[np.isnan(values)] = _NO_EVENT[field]
+            arrays[field] = values
+    return arrays
 
 
 def aligned_series(series: Any, dates: pd.DatetimeIndex, where: str) -> np.ndarray:

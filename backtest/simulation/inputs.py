@@ -12,17 +12,60 @@ from backtest.errors import LabelError, SettingsError, SimulationError
 from backtest.market import MarketPanel
 from backtest.market.labels import check_increasing, require_same_labels
 from backtest.market.tables import numeric_table
+from backtest.simulation.policies import Policy, SideBySide
 
-__all__ = ["read_forecasts", "read_names", "read_rows", "read_wealth"]
+__all__ = ["read_forecasts", "read_names", "read_policy", "read_rows", "read_wealth", "read_weights"]
 
 
-def read_forecasts(forecasts: Any, panel: MarketPanel) -> np.ndarray:
-    """Return forecasts (B, T, N) float64 in the order of the panel's labels; None is one book without a view.
+def read_policy(policy: Policy | Sequence[Policy]) -> Policy:
+    """Return one policy for all books: of a sequence, one that asks each of its policies for its own book.
+
+    Raises:
+        SettingsError: it is no policy.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if not isinstance(policy, Sequence) or not policy or not all(isinstance(each, Policy) for each in policy):
+        raise SettingsError(f"policy is {policy!r}: give a Policy, or a list of them, one a book")
+    return SideBySide(tuple(policy))
+
+
+def read_weights(weights: Any, panel: MarketPanel, n_books: int, price: np.ndarray) -> np.ndarray:
+    """Return the weights (B, N) that are held at the start; None is nothing.
+
+    Raises:
+        LabelError: a Series' labels differ from the panel's assets.
+        SettingsError: the shape is wrong, a weight is not finite, or a name has no price (N,) at the start.
+    """
+    if weights is None:
+        return np.zeros((n_books, panel.n_assets))
+    if isinstance(weights, pd.Series):
+        require_same_labels(weights.index, panel.assets, where="initial_weights", kind="asset")
+        weights = weights.reindex(panel.assets).to_numpy()
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape not in ((panel.n_assets,), (n_books, panel.n_assets)) or not np.isfinite(values).all():
+        raise SettingsError(
+            f"initial_weights has shape {values.shape}: give finite weights ({panel.n_assets},), or "
+            f"({n_books}, {panel.n_assets}), one row a book"
+        )
+    values = np.array(np.broadcast_to(values, (n_books, panel.n_assets)))
+    unpriced = np.flatnonzero((values != 0).any(axis=0) & (price == 0))
+    if len(unpriced):
+        raise SettingsError(
+            f"initial_weights: {panel.assets[unpriced[0]]} has no price yet at the first decision: start later, or "
+            "give it 0"
+        )
+    return values
+
+
+def read_forecasts(forecasts: Any, panel: MarketPanel, *, n_books: int | None = None) -> np.ndarray:
+    """Return forecasts (B, T, N) float64 in the order of the panel's labels; None is no view.
 
     Args:
         forecasts: (T, N) or (B, T, N) in the panel's order, or a DataFrame of dates by assets: exactly the
             panel's assets in any order, and every date of the panel from its first to its last.
         panel: the market.
+        n_books: B, where the policy has a number of books of its own; one forecast then serves them all.
 
     Raises:
         LabelError: an asset or date is missing or unknown.
@@ -30,7 +73,7 @@ def read_forecasts(forecasts: Any, panel: MarketPanel) -> np.ndarray:
     """
     shape = (panel.n_periods, panel.n_assets)
     if forecasts is None:
-        return np.full((1, *shape), np.nan)
+        return np.broadcast_to(np.nan, (n_books or 1, *shape))
     if isinstance(forecasts, pd.DataFrame):
         values = _from_table(forecasts, panel)
     else:
@@ -49,7 +92,11 @@ def read_forecasts(forecasts: Any, panel: MarketPanel) -> np.ndarray:
             f"forecasts: book {book}, row {row} ({panel.dates[row]:%Y-%m-%d}), {panel.assets[column]}: "
             f"{values[book, row, column]}: give a finite number, or NaN for no view"
         )
-    return values
+    if n_books is None or len(values) == n_books:
+        return values
+    if len(values) > 1:
+        raise SimulationError(f"forecasts are for {len(values)} books, and the policy decides for {n_books}")
+    return np.broadcast_to(values, (n_books, *shape))
 
 
 def _from_table(frame: pd.DataFrame, panel: MarketPanel) -> np.ndarray:

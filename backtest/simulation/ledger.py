@@ -1,20 +1,31 @@
-"""The ledger: what is owned, in currency, and one pure function for each thing that happens to it.
+"""The ledger: shares and signed cash, and one pure function for each thing that happens to them.
 
-B books side by side; nothing one book does moves another, not even in the last bit. Cash is signed: short
-proceeds are in it, and a book that buys more than its wealth owes it. At this depth positive and negative
-cash earn and pay the same rate.
+B books side by side; nothing one book does moves another, not even in the last bit. Short proceeds are cash, and a book
+that buys more than its wealth owes cash.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from backtest.errors import SimulationError
+from backtest.simulation.quotes import Quotes
 
-__all__ = ["Ledger", "charge", "check_wealth", "earn", "open_ledger", "stop", "trade"]
+__all__ = [
+    "Ledger",
+    "advance",
+    "charge",
+    "check_wealth",
+    "interest_on",
+    "open_ledger",
+    "stop",
+    "trade",
+    "whole",
+]
 
 IDENTITY = 1e-10
 """Largest gap, relative to the book, between wealth as owned and as rebuilt from weights and returns."""
@@ -22,39 +33,26 @@ IDENTITY = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """What B books own, marked at the last known prices.
+    """What B books own.
 
     Attributes:
-        positions: (B, N) currency; negative when short; NaN in a book that was stopped.
+        shares: (B, N); negative when short; NaN in a book that was stopped. Of a panel without prices: currency.
         cash: (B,) currency; negative when owed; NaN in a book that was stopped.
     """
 
-    positions: np.ndarray
+    shares: np.ndarray
     cash: np.ndarray
 
-    @property
-    def wealth(self) -> np.ndarray:
-        """(B,) currency: positions plus cash."""
-        return self.positions.sum(axis=1) + self.cash
 
-    @property
-    def weights(self) -> np.ndarray:
-        """(B, N) positions as fractions of wealth."""
-        return self.positions / self.wealth[:, None]
+def open_ledger(wealth: np.ndarray, weights: np.ndarray, price: np.ndarray) -> Ledger:
+    """Return books of `wealth` (B,) that hold `weights` (B, N) of it at `price` (N,), and the rest in cash."""
+    value = weights * wealth[:, None]
+    return Ledger(np.where(value == 0, 0.0, value / np.where(price > 0, price, 1.0)), wealth - value.sum(axis=1))
 
 
-def open_ledger(wealth: np.ndarray, n_assets: int) -> Ledger:
-    """Return books that hold `wealth` (B,) in cash and no position."""
-    return Ledger(np.zeros((len(wealth), n_assets)), np.array(wealth, dtype=np.float64))
-
-
-def trade(ledger: Ledger, q: np.ndarray) -> Ledger:
-    """Move positions to weights `q` (B, N), fractions of wealth just before the trade; no cost is paid yet.
-
-    A name whose weight is already `q` is not touched, to the last bit.
-    """
-    target = np.where(q == ledger.weights, ledger.positions, q * ledger.wealth[:, None])
-    return Ledger(target, ledger.cash - (target - ledger.positions).sum(axis=1))
+def trade(ledger: Ledger, bought: np.ndarray, paid: np.ndarray) -> Ledger:
+    """Buy `bought` shares (B, N), or sell where negative, for `paid` currency (B, N); no cost is paid yet."""
+    return Ledger(ledger.shares + bought, ledger.cash - paid.sum(axis=1))
 
 
 def charge(ledger: Ledger, amount: np.ndarray) -> Ledger:
@@ -62,44 +60,69 @@ def charge(ledger: Ledger, amount: np.ndarray) -> Ledger:
     return replace(ledger, cash=ledger.cash - amount)
 
 
-def earn(ledger: Ledger, returns: np.ndarray, *, cash_rate: float) -> Ledger:
-    """Let one period pass.
+def advance(ledger: Ledger, quotes: Quotes, row: int) -> Ledger:
+    """Let the splits, spin-offs, dividends and delistings of `row` happen to the shares of the row before."""
+    shares, paid = quotes.advance(ledger.shares, row)
+    return Ledger(shares, ledger.cash + paid.sum(axis=1))
+
+
+def whole(ledger: Ledger, price: np.ndarray) -> Ledger:
+    """Turn the fractions of shares that a split or spin-off leaves into cash at `price` (N,)."""
+    kept = np.trunc(ledger.shares)
+    rest = ledger.shares - kept
+    return Ledger(kept, ledger.cash + (rest * price).sum(axis=1))
+
+
+def interest_on(cash: np.ndarray, value: np.ndarray, rates: Sequence[float]) -> np.ndarray:
+    """Return what a period pays on cash (B,), negative when the book pays; see `Financing` for the balances.
 
     Args:
-        ledger: after trades and charges.
-        returns: (N,) total returns of the period. NaN is a missing price: the position stays marked at its
-            last one.
-        cash_rate: of the period, earned on positive and paid on negative cash.
+        cash: (B,) short proceeds included.
+        value: (B, N) of the positions, in the unit of `cash`.
+        rates: of the period, on credits, debits and short proceeds.
     """
-    growth = 1.0 + np.where(np.isnan(returns), 0.0, returns)
-    return Ledger(ledger.positions * growth, ledger.cash * (1.0 + cash_rate))
+    credit, debit, proceeds = rates
+    if credit == debit == proceeds:
+        return cash * credit
+    short_value = -np.minimum(value, 0.0).sum(axis=1)
+    rest = cash - short_value
+    return short_value * proceeds + np.where(rest > 0, credit, debit) * rest
 
 
 def stop(ledger: Ledger, books: np.ndarray) -> Ledger:
     """Close the `books` (B,) bool for good: all that they own is unknown from now on."""
-    return Ledger(np.where(books[:, None], np.nan, ledger.positions), np.where(books, np.nan, ledger.cash))
+    return Ledger(np.where(books[:, None], np.nan, ledger.shares), np.where(books, np.nan, ledger.cash))
 
 
-def check_wealth(before: Ledger, after: Ledger, net: np.ndarray, *, names: tuple[str, ...], date: pd.Timestamp) -> None:
+def check_wealth(
+    before: np.ndarray,
+    after: np.ndarray,
+    net: np.ndarray,
+    size: np.ndarray,
+    *,
+    names: tuple[str, ...],
+    dates: pd.DatetimeIndex,
+    row: int,
+) -> None:
     """Assert the wealth identity: wealth before, times one plus net return, is wealth after.
 
     Args:
-        before: the ledger just before the trade.
-        after: the ledger at the end of the period.
-        net: (B,) gross + interest - costs, computed from weights, not from the ledger; NaN in stopped books.
+        before: (B,) wealth as owned at the beginning of the period; NaN in stopped books, as all else.
+        after: (B,) wealth as owned at its end.
+        net: (B,) gross + interest - costs, computed from weights and returns, not from the ledger.
+        size: (B,) currency, of what the gap is a fraction: the larger of wealth and of all positions.
         names: (B,) of the books, for the message.
-        date: the end of the period, for the message.
+        dates, row: of the panel, and which of them ends the period, for the message.
 
     Raises:
         SimulationError: they differ by more than 1e-10 of the size of the book.
     """
-    owned, rebuilt = after.wealth, before.wealth * (1.0 + net)
-    size = np.maximum(np.abs(before.wealth), np.abs(after.positions).sum(axis=1))
-    broken = np.flatnonzero(np.abs(owned - rebuilt) > IDENTITY * size)
+    rebuilt = before * (1.0 + net)
+    broken = np.flatnonzero(np.abs(after - rebuilt) > IDENTITY * size)
     if len(broken):
         book = broken[0]
         raise SimulationError(
-            f"{names[book]}: {date:%Y-%m-%d}: the book owns {float(owned[book])!r}, but returns, interest "
-            f"and costs explain {float(rebuilt[book])!r}, {owned[book] - rebuilt[book]:.3g} apart: the "
-            "ledger is wrong, please report this"
+            f"{names[book]}: {dates[row]:%Y-%m-%d}: the book owns {float(after[book])!r}, but returns, interest "
+            f"and costs explain {float(rebuilt[book])!r}, {after[book] - rebuilt[book]:.3g} apart: the ledger is "
+            "wrong, please report this"
         )

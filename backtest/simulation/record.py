@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from backtest.costs import Cost
 from backtest.errors import SimulationError, SolverError
@@ -19,9 +20,27 @@ __all__ = ["Record"]
 UNFILLED = 1e-9
 """An unfilled trade is worth an event when it is larger than this fraction of wealth."""
 
+Event = tuple[pd.Timestamp, str, str, str, str]
+"""Date, book, asset or "", kind, detail."""
+
+CHUNK = 64
+"""Periods at which opinions are valued at once."""
+
+BY_PERIOD = (
+    "gross",
+    "interest",
+    "net",
+    "predicted",
+    "turnover",
+    "leverage",
+    "net_exposure",
+    "delisting",
+    "fill_wealth",
+)
+
 
 class Record:
-    """The path of all books, filled in as time passes."""
+    """The path of B books over S periods, filled in as time passes."""
 
     def __init__(
         self,
@@ -30,16 +49,21 @@ class Record:
         names: tuple[str, ...],
         start: int,
         end: int,
-        parts: Sequence[tuple[str, Cost]],
+        cash_parts: Sequence[str],
+        before_fill: bool,
     ) -> None:
-        shape = (len(names), end - start)
-        self.panel, self.names, self.start, self.end, self.parts = panel, names, start, end, parts
-        self.wealth = np.full((shape[0], shape[1] + 1), np.nan)
-        self.gross, self.interest, self.net = (np.full(shape, np.nan) for _ in range(3))
-        self.values = {name: np.full(shape, np.nan) for name, _ in parts}
-        self.positions, self.held = (np.full((*shape, panel.n_assets), np.nan) for _ in range(2))
-        self.ruined = np.zeros(shape[0], dtype=bool)
-        self.events: list[tuple[pd.Timestamp, str, str, str, str]] = []
+        n_books, n_periods, n_assets = len(names), end - start, panel.n_assets
+        self.panel, self.names, self.start, self.end = panel, names, start, end
+        self.wealth = np.full((n_books, n_periods + 1), np.nan)
+        self.by_period = {name: np.full((n_books, n_periods), np.nan) for name in BY_PERIOD}
+        self.costs = {name: np.full((n_books, n_periods), np.nan) for name in cash_parts}
+        self.asset_costs = {name: np.zeros((n_books, n_assets)) for name in cash_parts}
+        weights = ("positions", "held", "before_fill") if before_fill else ("positions", "held")
+        self.weights = {name: np.full((n_books, n_periods, n_assets), np.nan) for name in weights}
+        self.by_asset = {name: np.full((n_periods, n_assets), np.nan) for name in ("fill_prices", "returns_from_fill")}
+        self.ruined = np.zeros(n_books, dtype=bool)
+        self.events: list[Event] = []
+        self._kept_events = 0
 
     def label(self, row: int) -> Callable[[int, int], str]:
         """Return what names a cell of this fill in messages: book, date, asset."""
@@ -54,93 +78,163 @@ class Record:
         tradable: np.ndarray,
         on_failure: Literal["hold", "raise"],
     ) -> np.ndarray:
-        """Return the weights that are filled (B, N), NaN in stopped books; note what could not be done."""
+        """Return the weights that are ordered (B, N), NaN in stopped books; note what could not be done."""
         if not isinstance(decision, Decision):
             decision = Decision(decision)
         wanted = np.array(decision.q, dtype=np.float64)
         if wanted.shape != held.shape:
             raise SimulationError(f"the policy returned shape {wanted.shape}, expected {held.shape}: (books, assets)")
-        date = self.panel.dates[row]
         for book, why in decision.failures.items():
             if self.ruined[book]:
                 continue
             if on_failure == "raise":
-                raise SolverError(f"{self.names[book]}: {date:%Y-%m-%d}: no decision: {why}")
-            self._note(date, book, None, "failed", why)
+                raise SolverError(f"{self.names[book]}: {self.panel.dates[row]:%Y-%m-%d}: no decision: {why}")
+            self.note(row, book, None, "failed", why)
             wanted[book] = held[book]
         for book, what in decision.remarks.items():
-            self._note(date, book, None, "inaccurate", what)
-        wanted[self.ruined] = np.nan
-        bad = np.argwhere(~np.isfinite(wanted) & ~self.ruined[:, None])
-        if len(bad):
-            book, column = bad[0]
-            raise SimulationError(
-                f"{self.label(row)(book, column)}: the policy asks for weight {wanted[book, column]}: "
-                "return a finite weight, and `held` to keep a position"
-            )
+            self.note(row, book, None, "inaccurate", what)
+        if self.ruined.any():
+            wanted[self.ruined] = np.nan
+        finite = np.isfinite(wanted)
+        if not finite.all():
+            bad = np.argwhere(~finite & ~self.ruined[:, None])
+            if len(bad):
+                book, column = bad[0]
+                raise SimulationError(
+                    f"{self.label(row)(book, column)}: the policy asks for weight {wanted[book, column]}: "
+                    "return a finite weight, and `held` to keep a position"
+                )
+        if tradable.all():
+            return wanted
         unfilled = ~tradable & (np.abs(wanted - held) > UNFILLED)
         for book, column in np.argwhere(unfilled).tolist():
             detail = f"wants {wanted[book, column]:.6g}, keeps {held[book, column]:.6g}"
-            self._note(date, book, column, "untradable", detail)
+            self.note(row, book, column, "untradable", detail)
         return np.where(tradable, wanted, held)
 
-    def add(
-        self,
-        row: int,
-        *,
-        q: np.ndarray,
-        held: np.ndarray,
-        gross: np.ndarray,
-        interest: np.ndarray,
-        net: np.ndarray,
-        values: dict[str, np.ndarray],
-        after: np.ndarray,
-    ) -> None:
-        """Write down one period of all books; (B,) each but the weights (B, N)."""
+    def add(self, row: int, *, costs: dict[str, np.ndarray], weights: dict[str, np.ndarray], **values: Any) -> None:
+        """Write down the period that is decided at `row`.
+
+        Args:
+            row: of the decision.
+            costs: name -> (B, N) currency of each cash cost, as `positions` are charged it.
+            weights: name -> (B, N), as in `weights`.
+            values: `wealth_before` and `wealth_after` (B,), what is kept by period (B,), and what by asset (N,).
+        """
         period = row - self.start
-        self.positions[:, period], self.held[:, period] = q, held
-        self.gross[:, period], self.interest[:, period], self.net[:, period] = gross, interest, net
-        for name, value in values.items():
-            self.values[name][:, period] = value
+        before, after = values.pop("wealth_before"), values.pop("wealth_after")
         self.wealth[:, period + 1] = after
-        date = self.panel.dates[row + 1]
-        missing = np.isnan(self.panel.returns[row + 1])
-        if missing.any():
-            for book, column in np.argwhere(missing & np.isfinite(q) & (q != 0)).tolist():
-                self._note(date, book, column, "missing return", "held, marked at the last price")
+        for name, cost in costs.items():
+            # Summed here and not in torch, whose order of summation depends on the number of rows.
+            self.costs[name][:, period] = cost.sum(axis=1) / before
+            self.asset_costs[name] += np.where(self.ruined[:, None], 0.0, cost)
+        for name, weight in weights.items():
+            self.weights[name][:, period] = weight
+        for name, value in values.items():
+            if name in self.by_asset:
+                self.by_asset[name][period] = value
+            else:
+                self.by_period[name][:, period] = value
         for book in np.flatnonzero(after <= 0).tolist():
             self.ruined[book] = True
-            self._note(date, book, None, "ruined", f"wealth {after[book]:.6g}: the book is stopped")
+            self.note(row + 1, book, None, "ruined", f"wealth {after[book]:.6g}: the book is stopped")
 
-    def _note(self, date: pd.Timestamp, book: int, column: int | None, kind: str, detail: str) -> None:
+    def stretch(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Return all that is known of the periods `first` to `last` - 1, by name, for a checkpoint."""
+        state = {f"asset cost:{name}": value for name, value in self.asset_costs.items()}
+        return {
+            **{name: _stretch(values, axis, first, last) for name, (values, axis) in self._timed().items()},
+            **state,
+            "ruined": self.ruined,
+        }
+
+    def take_up(self, first: int, last: int, kept: dict[str, np.ndarray], events: Sequence[Event]) -> None:
+        """Fill in what `stretch` returned for the same periods, and what happened in them."""
+        for name, (values, axis) in self._timed().items():
+            _stretch(values, axis, first, last)[...] = kept[name]
+        for name, value in self.asset_costs.items():
+            value[...] = kept[f"asset cost:{name}"]
+        self.ruined[...] = kept["ruined"]
+        self.events += events
+        self._kept_events = len(self.events)
+
+    def new_events(self) -> list[Event]:
+        """Return the events since this was called last, or since the checkpoint."""
+        new, self._kept_events = self.events[self._kept_events :], len(self.events)
+        return new
+
+    def _timed(self) -> dict[str, tuple[np.ndarray, int]]:
+        """Return every array that grows with time, and its axis of time."""
+        return {
+            # The first wealth is given; that after each period comes with it.
+            "wealth": (self.wealth[:, 1:], 1),
+            **{name: (values, 1) for name, values in (self.by_period | self.weights).items()},
+            **{f"cost:{name}": (values, 1) for name, values in self.costs.items()},
+            **{name: (values, 0) for name, values in self.by_asset.items()},
+        }
+
+    def note(self, row: int, book: int, column: int | None, kind: str, detail: str) -> None:
+        """Write down an event at a row, of one book, and of one asset or the whole book."""
         asset = "" if column is None else self.panel.assets[column]
-        self.events.append((date, self.names[book], asset, kind, detail))
+        self.events.append((self.panel.dates[row], self.names[book], asset, kind, detail))
 
-    def result(self) -> SimulationResult:
-        """Return the finished path."""
-        panel, fills = self.panel, slice(self.start, self.end)
-        opinions = {name: self.values[name] for name, cost in self.parts if not cost.cash}
-        prices = panel.prices
-        if prices is not None:
-            prices = pd.DataFrame(prices[: self.end]).ffill().to_numpy()[fills]
+    def result(
+        self, opinions: Sequence[tuple[str, Cost]], *, whole_shares: bool, in_currency: bool
+    ) -> SimulationResult:
+        """Return the finished path, with the opinions valued at the positions taken."""
+        fills = slice(self.start, self.end)
+        valued = {name: self._opinion(name, cost, in_currency=in_currency) for name, cost in opinions}
+        net = self.by_period["net"]
+        events = pd.DataFrame(self.events, columns=["date", "name", "asset", "kind", "detail"])
         return SimulationResult(
             names=self.names,
-            dates=panel.dates[self.start + 1 : self.end + 1],
-            fill_dates=panel.dates[fills],
-            assets=panel.assets,
+            dates=self.panel.dates[self.start + 1 : self.end + 1],
+            fill_dates=self.panel.dates[fills],
+            assets=self.panel.assets,
+            periods_per_year=self.panel.periods_per_year,
             wealth=self.wealth,
-            gross=self.gross,
-            costs={name: self.values[name] for name, cost in self.parts if cost.cash},
-            interest=self.interest,
-            net=self.net,
-            opinions=opinions,
-            utility=self.net - sum(opinions.values(), np.zeros_like(self.net)),
-            turnover=np.abs(self.positions - self.held).sum(axis=2),
-            leverage=np.abs(self.positions).sum(axis=2),
-            net_exposure=self.positions.sum(axis=2),
-            positions=self.positions,
-            held=self.held,
+            costs=self.costs,
+            opinions=valued,
+            utility=net - sum(valued.values(), np.zeros_like(net)),
+            **self.by_period,
+            asset_costs=self.asset_costs,
+            positions=self.weights["positions"],
+            held=self.weights["held"],
+            before_fill=self.weights.get("before_fill"),
+            **self.by_asset,
+            counts_shares=self.panel.prices is not None,
+            whole_shares=whole_shares,
             ruined=self.ruined,
-            events=pd.DataFrame(self.events, columns=["date", "name", "asset", "kind", "detail"]),
-            fill_prices=prices,
+            events=events.astype({"date": self.panel.dates.dtype}),
         )
+
+    def _opinion(self, name: str, cost: Cost, *, in_currency: bool) -> np.ndarray:
+        """Return an opinion of each book and period (B, S); a book at a time, so that each is what it is alone."""
+        n_periods = self.end - self.start
+        values = np.full((len(self.names), n_periods), np.nan)
+        for first in range(0, n_periods, CHUNK):
+            # Always as many rows: how torch sums depends on their number.
+            periods = np.minimum(np.arange(first, first + CHUNK), n_periods - 1)
+            rows = self.start + periods
+            for book in range(len(self.names)):
+                wealth = np.nan_to_num(self.wealth[book, periods]) if in_currency else None
+                q, held = (
+                    torch.from_numpy(np.nan_to_num(self.weights[kind][book, periods])) for kind in ("positions", "held")
+                )
+                by_asset = cost.value(q, held, self.panel.at(rows, wealth=wealth)).detach().cpu().numpy()
+                by_asset = np.ascontiguousarray(np.broadcast_to(by_asset, q.shape))
+                bad = np.argwhere(~np.isfinite(by_asset))
+                if len(bad):
+                    period, column = bad[0]
+                    raise SimulationError(
+                        f"{self.label(rows[period])(book, column)}: {name} is {by_asset[period, column]} for weight "
+                        f"{q[period, column]:g}: give the cost a finite value where a position can be"
+                    )
+                total = np.where(np.isnan(self.by_period["net"][book, periods]), np.nan, by_asset.sum(axis=1))
+                kept = min(CHUNK, n_periods - first)
+                values[book, first : first + kept] = total[:kept]
+        return values
+
+
+def _stretch(values: np.ndarray, axis: int, first: int, last: int) -> np.ndarray:
+    return values[first:last] if axis == 0 else values[:, first:last]

@@ -1,25 +1,32 @@
 """The simulator: one pass over time, B books at once.
 
-Row s is a fill. The forecast of row s - lag meets the market as known at the close of s (risk, volume, what
-can be traded, what is held), is filled at that close, and earns `returns[s + 1]`. Each period: decide, trade,
-pay cash costs and the fees for the period ahead, earn the period's returns and the cash rate known at s,
-check the wealth identity.
+Row r is a decision. The forecast meets the market as known at the close of r (risk, volume, what can be traded, what
+is held); the order is filled at that close, or in row r + 1 at its open or average price; the period ends at the close
+of r + 1. Each period: decide, fill, pay cash costs and the fees for the period ahead, earn interest at the rate known
+at r, let splits, dividends and delistings happen, mark at the close, check the wealth identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from backtest.costs import Cost
-from backtest.errors import SettingsError, SimulationError
-from backtest.market import MarketPanel, MarketSnapshot
-from backtest.simulation.inputs import read_forecasts, read_names, read_rows, read_wealth
-from backtest.simulation.ledger import charge, check_wealth, earn, open_ledger, stop, trade
+from backtest.errors import SettingsError
+from backtest.market import MarketPanel
+from backtest.simulation.checkpoint import Checkpoint, fingerprint
+from backtest.simulation.execution import Execution
+from backtest.simulation.financing import Financing
+from backtest.simulation.inputs import read_forecasts, read_names, read_policy, read_rows, read_wealth, read_weights
+from backtest.simulation.ledger import open_ledger
+from backtest.simulation.period import Period, Settings
 from backtest.simulation.policies import Policy
+from backtest.simulation.progress import reporting
+from backtest.simulation.quotes import MissingPrices, Quotes
 from backtest.simulation.record import Record
 from backtest.simulation.result import SimulationResult
 
@@ -28,7 +35,7 @@ __all__ = ["simulate"]
 
 def simulate(
     panel: MarketPanel,
-    policy: Policy,
+    policy: Policy | Sequence[Policy],
     forecasts: Any = None,
     *,
     costs: Cost | None,
@@ -36,94 +43,116 @@ def simulate(
     first_row: int | None = None,
     last_row: int | None = None,
     initial_wealth: Any = None,
+    initial_weights: Any = None,
+    execution: Execution | None = None,
+    financing: Financing | None = None,
+    missing: MissingPrices | None = None,
     on_failure: Literal["hold", "raise"] = "hold",
     names: Sequence[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool | Callable[[int, int], None] | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 250,
 ) -> SimulationResult:
-    """Trade a policy through a panel, one book for each batch row of the forecasts.
+    """Trade policies through a panel, B books side by side; each is to the last bit what it is alone.
 
     Args:
         panel: the market.
-        policy: decides the weights of all books; see `backtest.simulation.policies`.
+        policy: decides the weights of all books; or a sequence of B policies, one a book. See
+            `backtest.simulation.policies`.
         forecasts: (T, N) or (B, T, N), row t made with data up to t, or a DataFrame of dates by assets; None
-            for a policy that needs none.
-        costs: estimated on this panel, valued at the market of the fill. Its cash parts are charged; the
-            others are opinions, taken off utility alone. None charges nothing.
+            for a policy that needs none. One forecast serves all books of a sequence of policies.
+        costs: estimated on this panel; the same for all books. Its cash parts are charged as they came out (`realized`)
+            at the market of the fill; the others are opinions, taken off utility alone. None charges nothing.
         lag: rows from a forecast to its fill; 0 fills at the close that the forecast was made from.
-        first_row: row of the first fill; None fills the first forecast.
+        first_row: row of the first decision; None decides on the first forecast.
         last_row: row at which the last period ends; None ends with the last forecast's period.
         initial_wealth: currency, one number or (B,). None starts at 1 of no currency: costs whose size depends on
             wealth, as market impact does, then ask for theirs.
+        initial_weights: what is held at the start, without cost: (N,), (B, N) or a Series by asset; None is cash.
+        execution: how orders are filled; None fills at the close of the decision, fractions of shares included.
+        financing: what cash earns and debt pays; None is the panel's cash rate for both.
+        missing: when a price that stays away counts as a delisting; None never, and the name stays at its last price.
         on_failure: a book for which the policy fails holds what it has ("hold", and an event says so), or the
             run stops.
         names: (B,) of the books.
-        progress: called with (periods done, periods in all).
+        progress: True shows a bar; a function is called with (periods done, periods in all).
+        checkpoint: folder in which the run is kept as it goes. The same call goes on where it was cut off, and ends
+            with the same bytes as without a cut; another call is refused. None keeps nothing.
+        checkpoint_every: periods after which the run is kept.
 
-    A name that cannot be traded at the fill keeps its position. A held name without a return keeps its value
-    that period and earns, when its return is known again, that return as the panel gives it: the return since
-    the last known price in a panel built from prices. A name that never returns stays at its last price.
-    Short proceeds are cash; all cash, or debt, earns or pays `panel.cash_rate` where that is known and
-    nothing where it is not. Wealth of 0 or less stops the book.
+    A name that cannot be traded keeps its position. Held without a price it stays at its last one and earns, when its
+    price is back, the return since. A name that leaves the universe is sold at the next fill. Short proceeds are cash.
+    Wealth of 0 or less stops the book.
 
     Raises:
         LabelError, SettingsError, SimulationError: the inputs disagree; a cost or weight is not finite; the
-            wealth identity is broken.
+            wealth identity is broken; the checkpoint is of another run.
         SolverError: a policy failed and `on_failure` is "raise".
     """
     if on_failure not in ("hold", "raise"):
         raise SettingsError(f'on_failure is {on_failure!r}: give "hold" or "raise"')
-    p = read_forecasts(forecasts, panel)
-    n_books = len(p)
-    names = read_names(names, n_books)
-    policy = policy.prepare(panel.dates, panel.assets, lag=lag)
-    start, end = read_rows(panel, p, lag=lag, first_fill=policy.first_fill, first_row=first_row, last_row=last_row)
+    execution, financing = execution or Execution(), financing or Financing()
+    given = read_policy(policy)
+    p = read_forecasts(forecasts, panel, n_books=given.n_books)
+    names = read_names(names, len(p))
+    wait = lag - 1 if execution.next_row and _is_row_count(lag) else lag
+    if wait < 0:
+        raise SettingsError(f'lag is {lag}: with fill="{execution.fill}" an order is filled one row later at least')
+    prepared = given.prepare(panel.dates, panel.assets, lag=wait)
+    start, end = read_rows(panel, p, lag=wait, first_fill=prepared.first_fill, first_row=first_row, last_row=last_row)
+    quotes = Quotes.of(panel, fill=execution.fill, missing=missing)
+    wealth = read_wealth(1.0 if initial_wealth is None else initial_wealth, len(p))
+    weights = read_weights(initial_weights, panel, len(p), quotes.price[start])
     parts = costs.parts if costs is not None else ()
-    record = Record(panel, names=names, start=start, end=end, parts=parts)
-    ledger = open_ledger(read_wealth(1.0 if initial_wealth is None else initial_wealth, n_books), panel.n_assets)
-    record.wealth[:, 0] = ledger.wealth
-    for row in range(start, end):
-        alive = ~record.ruined
-        wealth, held = ledger.wealth, ledger.weights
-        tradable = panel.tradable[row] & alive[:, None]
-        market = panel.at(row, wealth=None if initial_wealth is None else wealth)
-        decision = policy.decide(p[:, row - lag].copy(), np.where(alive[:, None], held, 0.0), market, tradable)
-        q = record.accept(decision, row=row, held=held, tradable=tradable, on_failure=on_failure)
+    for name, cost in parts:
+        _refuse_costs_by_book(name, cost)
+    charged = [(name, cost.realized(panel)) for name, cost in parts if cost.cash]
+    settings = Settings(
+        panel=panel,
+        quotes=quotes,
+        execution=execution,
+        rates=financing.rates(panel),
+        costs=tuple(charged),
+        wait=wait,
+        in_currency=initial_wealth is not None,
+        on_failure=on_failure,
+    )
+    record = Record(
+        panel,
+        names=names,
+        start=start,
+        end=end,
+        cash_parts=[name for name, _ in charged],
+        before_fill=execution.next_row,
+    )
+    ledger = open_ledger(wealth, weights, quotes.price[start])
+    record.wealth[:, 0] = wealth
+    kept = None
+    first = start
+    if checkpoint is not None:
+        run = (given, costs, execution, financing, missing, on_failure)
+        rows = (lag, start, end, settings.in_currency)
+        kept = Checkpoint(checkpoint, fingerprint(panel, p, wealth, weights, names, rows, run))
+        first, ledger = kept.resume(record, prepared, ledger)
+    period = Period(settings, prepared, record)
+    with reporting(progress) as done:
+        for row in range(first, end):
+            ledger = period.step(row, p[:, row - wait], ledger)
+            if kept is not None and ((row + 1 - start) % checkpoint_every == 0 or row + 1 == end):
+                kept.keep(record, prepared, ledger, row + 1)
+            done(row - start + 1, end - start)
+    opinions = [(name, cost) for name, cost in parts if not cost.cash]
+    return record.result(opinions, whole_shares=execution.whole_shares, in_currency=settings.in_currency)
 
-        traded = trade(ledger, q)
-        values = {name: _value(name, cost, q, held, market, record.label(row)) for name, cost in parts}
-        charged = sum((values[name] for name, cost in parts if cost.cash), np.zeros(n_books))
-        paid = charge(traded, charged * wealth)
-        cash_rate = 0.0 if panel.cash_rate is None else float(panel.cash_rate[row])
-        after = earn(paid, panel.returns[row + 1], cash_rate=cash_rate)
 
-        gross = (q * np.where(np.isnan(panel.returns[row + 1]), 0.0, panel.returns[row + 1])).sum(axis=1)
-        interest = (1.0 - q.sum(axis=1) - charged) * cash_rate
-        net = gross + interest - charged
-        check_wealth(ledger, after, net, names=names, date=panel.dates[row + 1])
-        record.add(row, q=q, held=held, gross=gross, interest=interest, net=net, values=values, after=after.wealth)
-        ledger = stop(after, record.ruined)
-        if progress is not None:
-            progress(row - start + 1, end - start)
-    return record.result()
+def _is_row_count(lag: Any) -> bool:
+    return isinstance(lag, int | np.integer) and not isinstance(lag, bool)
 
 
-def _value(
-    name: str,
-    cost: Cost,
-    q: np.ndarray,
-    held: np.ndarray,
-    market: MarketSnapshot,
-    label: Callable[[int, int], str],
-) -> np.ndarray:
-    """Return one cost of each book (B,), as a fraction of wealth before the trade; NaN in stopped books."""
-    by_asset = cost.value(torch.from_numpy(q), torch.from_numpy(held), market).detach().cpu().numpy()
-    by_asset = np.ascontiguousarray(np.broadcast_to(by_asset, q.shape))
-    bad = np.argwhere(~np.isfinite(by_asset) & np.isfinite(q))
-    if len(bad):
-        book, column = bad[0]
-        raise SimulationError(
-            f"{label(book, column)}: {name} is {by_asset[book, column]} for weight {q[book, column]:g} after "
-            f"{held[book, column]:g}: give the cost a finite value where it can be traded"
+def _refuse_costs_by_book(name: str, cost: Cost) -> None:
+    weight = getattr(cost, "weight", None)
+    if isinstance(weight, torch.Tensor) and weight.numel() > 1:
+        raise SettingsError(
+            f"costs: {name} has a weight for each of {weight.numel()} books: what is charged, and what utility is "
+            "made of, must be the same for all; give the costs of the solver that was not scaled"
         )
-    # Summed here and not in torch, whose order of summation depends on the number of rows.
-    return by_asset.sum(axis=1)

@@ -1,7 +1,8 @@
-"""What the tests of the market share: where real files are, and small panels."""
+"""What the tests of the market share: where real files are, small panels, and `event_markets` importable."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 
 from backtest.market import MarketPanel
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 _SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 

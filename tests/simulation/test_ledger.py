@@ -11,60 +11,82 @@ from backtest.costs import L1, BorrowFee, HoldingFee, TradingCost
 from backtest.errors import SimulationError
 from backtest.market import MarketPanel
 from backtest.simulation import EqualWeight, simulate
-from backtest.simulation.ledger import Ledger, charge, check_wealth, earn, open_ledger, trade
+from backtest.simulation.ledger import (
+    Ledger,
+    charge,
+    check_wealth,
+    interest_on,
+    open_ledger,
+    trade,
+    whole,
+)
+from backtest.simulation.quotes import Quotes
 
 
 def test_selling_short_puts_the_proceeds_into_cash_and_leaves_wealth_alone():
     """CASES 7: sell 1 at 100 short with cash 1000."""
-    book = trade(open_ledger(np.array([1000.0]), 1), np.array([[-0.1]]))
+    book = trade(Ledger(np.zeros((1, 1)), np.array([1000.0])), np.array([[-1.0]]), np.array([[-100.0]]))
 
     assert book.cash.tolist() == [1100.0]
-    assert book.positions.tolist() == [[-100.0]]
-    assert book.wealth.tolist() == [1000.0]
+    assert book.shares.tolist() == [[-1.0]]
+    assert (book.shares[0] * 100.0 + book.cash).tolist() == [1000.0]
 
 
 @pytest.mark.parametrize(("rate", "cash"), [(0.0, 100.0), (0.001, 99.9), (0.05, 95.0)])
 def test_selling_everything_without_cash_gives_its_value_less_cost(rate, cash):
     """CASES 6: cash 0, long 10 at 10, target 0."""
-    book = Ledger(positions=np.array([[100.0]]), cash=np.array([0.0]))
-    cost = TradingCost(rate).value(torch.zeros(1, 1), torch.from_numpy(book.weights), None)
-    sold = charge(trade(book, np.array([[0.0]])), cost.sum(1).numpy() * book.wealth)
+    cost = TradingCost(rate).value(torch.zeros(1, 1), torch.ones(1, 1), None)
+    sold = trade(Ledger(np.array([[10.0]]), np.array([0.0])), np.array([[-10.0]]), np.array([[-100.0]]))
+    sold = charge(sold, cost.sum(1).numpy() * 100.0)
 
-    assert sold.positions.tolist() == [[0.0]]
-    assert sold.cash == pytest.approx([cash], abs=1e-12)
-
-
-def test_covering_a_losing_short_is_never_capped_by_cash():
-    """CASES 6: covering costs more than the cash a book without the short would have."""
-    book = Ledger(positions=np.array([[-900.0]]), cash=np.array([1000.0]))
-    covered = trade(book, np.array([[0.0]]))
-
-    assert covered.positions.tolist() == [[0.0]]
-    assert covered.cash == pytest.approx([100.0], abs=1e-12)
+    assert sold.shares.tolist() == [[0.0]]
+    assert sold.cash == pytest.approx([cash], abs=1e-12 if rate == 0 else 1e-6)
 
 
-def test_a_name_whose_weight_stays_is_not_touched_to_the_last_bit():
-    book = Ledger(positions=np.array([[0.1, 0.7, -0.3]]), cash=np.array([0.123]))
-    after = trade(book, book.weights)
+def test_fractions_of_shares_become_cash_at_their_price_long_and_short():
+    book = whole(Ledger(np.array([[151.5, -10.25, 3.0]]), np.array([1.0])), np.array([10.0, 4.0, 7.0]))
 
-    assert (after.positions == book.positions).all()
-    assert (after.cash == book.cash).all()
+    assert book.shares.tolist() == [[151.0, -10.0, 3.0]]
+    assert book.cash.tolist() == [1.0 + 5.0 - 1.0]
 
 
-def test_a_missing_return_freezes_the_position_and_cash_earns_its_rate():
-    book = Ledger(positions=np.array([[10.0, 20.0]]), cash=np.array([-5.0]))
-    after = earn(book, np.array([np.nan, 0.1]), cash_rate=0.01)
+def test_a_book_opens_with_the_weights_it_is_given(price_panel):
+    quotes = Quotes.of(price_panel(A=[10, 11], B=[5, 5]))
+    book = open_ledger(np.array([1000.0]), np.array([[0.5, -0.1]]), quotes.price[0])
 
-    assert after.positions == pytest.approx(np.array([[10.0, 22.0]]))
-    assert after.cash == pytest.approx([-5.05])
+    assert book.shares.tolist() == [[50.0, -20.0]]
+    assert book.cash.tolist() == [600.0]
+
+
+@pytest.mark.parametrize(
+    ("cash", "short", "interest"),
+    [
+        (100.0, 0.0, 1.0),  # a credit
+        (-100.0, 0.0, -3.0),  # a debit
+        (50.0, 50.0, 0.25),  # short proceeds alone
+        (0.0, 50.0, 0.25 - 1.5),  # longs of 150 and shorts of 50 on a wealth of 100
+        (120.0, 20.0, 0.1 + 1.0),
+    ],
+)
+def test_credits_debits_and_short_proceeds_have_rates_of_their_own(cash, short, interest):
+    found = interest_on(np.array([cash]), np.array([[70.0, -short]]), rates=(0.01, 0.03, 0.005))
+
+    assert found == pytest.approx([interest], rel=1e-14)
 
 
 def test_a_broken_wealth_identity_names_book_date_and_numbers():
-    before = open_ledger(np.array([1.0, 1.0]), 1)
-    after = Ledger(np.zeros((2, 1)), np.array([1.0, 1.0 + 1e-9]))
+    after = np.array([1.0, 1.0 + 1e-9])
 
     with pytest.raises(SimulationError, match=r"second: 2020-01-02: .*1\.000000001.*explain 1\.0, 1e-09 apart"):
-        check_wealth(before, after, np.zeros(2), names=("first", "second"), date=pd.Timestamp("2020-01-02"))
+        check_wealth(
+            np.ones(2),
+            after,
+            np.zeros(2),
+            np.ones(2),
+            names=("first", "second"),
+            dates=pd.DatetimeIndex(["2020-01-01", "2020-01-02"]),
+            row=1,
+        )
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 0, 4, 2, 1]])
@@ -199,7 +221,7 @@ def test_one_missing_return_on_a_held_name_freezes_it_and_the_gap_is_earned_when
     assert result.gross[0] == pytest.approx([0.0, 0.1, 0.0])
     assert result.positions[0, 1].tolist() == [0.5, 0.5]
     assert result.events.to_numpy().tolist() == [
-        [panel.dates[1], "portfolio", "A", "missing return", "held, marked at the last price"]
+        [panel.dates[1], "portfolio", "A", "missing price", "held at its last price 100"]
     ]
     assert result.shares[0, :, 0] == pytest.approx([0.005] * 3)
 

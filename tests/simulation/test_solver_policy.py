@@ -146,7 +146,7 @@ def test_a_name_without_a_price_keeps_what_is_held_of_it_and_the_rest_trades(pri
     assert (result.positions[0, gap, 2] == result.held[0, gap, 2]).all()
     assert (result.turnover[0, gap] > 0).all()
     assert np.isfinite(result.wealth).all()
-    assert set(result.events["kind"]) == {"missing return"}
+    assert set(result.events["kind"]) == {"missing price"}
 
 
 CLASH = (FullyInvested(), PositionLimit(0.1))

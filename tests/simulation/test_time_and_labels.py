@@ -252,7 +252,7 @@ def test_the_frame_has_one_row_a_book_and_period_and_one_column_a_cost(random_pa
     frame = result.to_frame()
 
     assert frame.index.names == ["name", "date"]
-    assert frame.shape == (20, 10)
+    assert frame.shape == (20, 12)
     assert frame.loc[("b", result.dates[3]), "cost: borrow_fee"] == result.costs["borrow_fee"][1, 3]
 
 

@@ -41,9 +41,11 @@ class Policy(ABC):
     Attributes:
         first_fill: first panel row at which it can decide; the simulator starts there or later by default.
         constraints: what the weights keep, and must keep when they are rounded to whole shares.
+        n_books: how many books it decides for; None is any number.
     """
 
     first_fill: int = 0
+    n_books: int | None = None
     constraints: Sequence[Constraint] = ()
 
     def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> Policy:

@@ -1,0 +1,281 @@
+"""One period of all books: from what is owned at one close to what is owned at the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from backtest.costs import Cost
+from backtest.errors import SimulationError
+from backtest.market import MarketPanel, MarketSnapshot
+from backtest.simulation.execution import Execution
+from backtest.simulation.fills import affordable_share, participation_cap
+from backtest.simulation.ledger import Ledger, advance, charge, check_wealth, interest_on, stop, trade, whole
+from backtest.simulation.market_events import note_market_events
+from backtest.simulation.policies import Policy
+from backtest.simulation.quotes import Quotes
+from backtest.simulation.record import UNFILLED, Record
+
+__all__ = ["Period", "Settings"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Settings:
+    """What stays the same from period to period.
+
+    Attributes:
+        panel: the market.
+        quotes: the same as the ledger reads it.
+        execution: how orders are filled.
+        rates: of credits, debits and short proceeds, (T,) each.
+        costs: (name, cost) of what is charged.
+        wait: rows from a forecast to the decision.
+        in_currency: wealth is in currency, and costs may depend on it.
+        on_failure: hold, or raise.
+    """
+
+    panel: MarketPanel
+    quotes: Quotes
+    execution: Execution
+    rates: tuple[np.ndarray, np.ndarray, np.ndarray]
+    costs: tuple[tuple[str, Cost], ...]
+    wait: int
+    in_currency: bool
+    on_failure: Literal["hold", "raise"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fill:
+    """Where and at which marks an order is filled.
+
+    Attributes:
+        row: of the fill.
+        mark: (N,) currency a share: the fill price, or where there is none what the name was last worth.
+        fillable: (N,) bool, or True for all: orders are placed only where there is a price to decide on.
+        ledger: what is owned just before.
+        held: (B, N) the same as weights at the marks.
+        wealth: (B,) currency.
+    """
+
+    row: int
+    mark: np.ndarray
+    fillable: np.ndarray | np.bool_
+    ledger: Ledger
+    held: np.ndarray
+    wealth: np.ndarray
+
+
+class Period:
+    """Steps B books through one period after the other."""
+
+    def __init__(self, settings: Settings, policy: Policy, record: Record) -> None:
+        self.settings, self.policy, self.record = settings, policy, record
+
+    def step(self, row: int, p: np.ndarray, ledger: Ledger) -> Ledger:
+        """Return what is owned at the close of row + 1, and write the period down.
+
+        Args:
+            row: of the decision.
+            p: (B, N) forecasts to decide on.
+            ledger: what is owned at the close of `row`.
+        """
+        settings, record, quotes = self.settings, self.record, self.settings.quotes
+        next_row = settings.execution.next_row
+        value = ledger.shares * quotes.price[row]
+        wealth = value.sum(axis=1) + ledger.cash
+        held = value / wealth[:, None]
+        market = settings.panel.at(row, wealth=wealth if settings.in_currency else None)
+        bought = self._order(row, p, ledger, held, wealth, market)
+        if next_row:
+            fill = self._next_fill(row, ledger)
+            bought = bought * quotes.growth[row + 1]
+            market = settings.panel.at(row + 1, wealth=fill.wealth if settings.in_currency else None)
+        else:
+            fill = Fill(row, quotes.price[row], np.True_, ledger, held, wealth)
+        bought = self._filled(fill, bought, market)
+        paid = bought * fill.mark
+        traded = paid / fill.wealth[:, None]
+        q = fill.held + traded
+        by_asset = self._costs(q, fill.held, market, row)
+        charged = sum((cost.sum(axis=1) for cost in by_asset.values()), np.zeros(len(wealth)))
+
+        rates = [float(rate[row]) for rate in settings.rates]
+        filled = charge(trade(fill.ledger, bought, paid), charged * fill.wealth)
+        after = replace(filled, cash=filled.cash + interest_on(filled.cash, filled.shares * fill.mark, rates))
+        if not next_row:
+            after = advance(after, quotes, row + 1)
+        if settings.execution.whole_shares:
+            after = whole(after, quotes.price[row + 1])
+        wealth_after = (after.shares * quotes.price[row + 1]).sum(axis=1) + after.cash
+
+        # The same once more from weights and returns alone: the two must agree.
+        total = since_fill = quotes.total_return(row + 1)
+        part = fill.wealth / wealth
+        if next_row:
+            since_fill = np.where(fill.fillable, quotes.price[row + 1] / fill.mark - 1.0, 0.0)
+        early = held * total if next_row else None
+        gross = part * ((q if early is None else traded) * since_fill).sum(axis=1)
+        gross = gross if early is None else gross + early.sum(axis=1)
+        exposure = q.sum(axis=1)
+        interest = part * interest_on(1.0 - exposure - charged, q, rates)
+        net = gross + interest - part * charged
+        turnover, leverage = np.abs(traded).sum(axis=1), np.abs(q).sum(axis=1)
+        size = np.maximum(np.abs(wealth), fill.wealth) * (1.0 + turnover + leverage)
+        check_wealth(wealth, wealth_after, net, size, names=record.names, dates=settings.panel.dates, row=row + 1)
+
+        # What goes into the next row: without the trades, where these are filled in that row itself.
+        carried = ledger.shares if next_row else filled.shares
+        note_market_events(record, quotes, row + 1, carried)
+        weights = {"positions": q, "held": fill.held}
+        record.add(
+            row,
+            costs={name: cost * fill.wealth[:, None] for name, cost in by_asset.items()},
+            weights=weights if early is None else {**weights, "before_fill": early},
+            wealth_before=wealth,
+            wealth_after=wealth_after,
+            gross=gross,
+            interest=interest,
+            net=net,
+            predicted=part * np.where(np.isnan(p), 0.0, p * q).sum(axis=1),
+            turnover=turnover,
+            leverage=leverage,
+            net_exposure=exposure,
+            delisting=quotes.delisting_gain(carried, row + 1) / wealth,
+            fill_wealth=fill.wealth,
+            fill_prices=fill.mark,
+            returns_from_fill=since_fill,
+        )
+        return stop(after, record.ruined) if record.ruined.any() else after
+
+    def _order(
+        self,
+        row: int,
+        p: np.ndarray,
+        ledger: Ledger,
+        held: np.ndarray,
+        wealth: np.ndarray,
+        market: MarketSnapshot,
+    ) -> np.ndarray:
+        """Return the shares to buy (B, N), negative to sell, as decided at the close of `row`."""
+        settings, record, panel = self.settings, self.record, self.settings.panel
+        alive = ~record.ruined
+        tradable = panel.tradable[row] & alive[:, None]
+        seen, free = held, tradable
+        if panel.members is not None:
+            # What leaves the universe is sold, whatever the policy thinks of it.
+            out = tradable & ~panel.members[row]
+            seen, free = np.where(out, 0.0, held), tradable & panel.members[row]
+            for book, column in np.argwhere(out & (held != 0) & np.isfinite(held)).tolist():
+                record.note(row, book, column, "left the universe", f"sells {held[book, column]:.6g}")
+        decision = self.policy.decide(p.copy(), np.where(alive[:, None], seen, 0.0), market, free)
+        q = record.accept(decision, row=row, held=seen, tradable=free, on_failure=settings.on_failure)
+        if settings.execution.whole_shares:
+            return self._whole_order(row, q, held, wealth, market, tradable) - ledger.shares
+        price = settings.quotes.fillable_price[row]
+        # A name whose weight is already `q` is not touched, to the last bit.
+        return np.where(q == held, 0.0, q * wealth[:, None] / price - ledger.shares)
+
+    def _whole_order(
+        self,
+        row: int,
+        q: np.ndarray,
+        held: np.ndarray,
+        wealth: np.ndarray,
+        market: MarketSnapshot,
+        tradable: np.ndarray,
+    ) -> np.ndarray:
+        """Return the whole shares to hold (B, N); note the constraints that no rounding keeps."""
+        from backtest.simulation.whole_shares import round_to_shares
+
+        alive = ~self.record.ruined
+        rounded = round_to_shares(
+            np.where(alive[:, None], q, 0.0),
+            np.where(alive[:, None], held, 0.0),
+            price=self.settings.quotes.price[row],
+            wealth=np.where(alive, wealth, 1.0),
+            constraints=self.policy.constraints,
+            market=market,
+            tradable=tradable,
+        )
+        for book, broken in rounded.broken.items():
+            for name, excess in broken.items():
+                self.record.note(row, book, None, "rounding", f"{name} is exceeded by {excess:.3g} in whole shares")
+        return np.where(alive[:, None], rounded.shares, np.nan)
+
+    def _next_fill(self, row: int, ledger: Ledger) -> Fill:
+        """Return how an order of `row` is filled in the next row."""
+        quotes = self.settings.quotes
+        price, growth = quotes.fill_price[row + 1], quotes.growth[row + 1]
+        fillable = np.isfinite(price) & (growth > 0)
+        mark = np.where(fillable, price, quotes.price[row] / np.where(growth > 0, growth, 1.0))
+        opened = advance(ledger, quotes, row + 1)
+        value = opened.shares * mark
+        wealth = value.sum(axis=1) + opened.cash
+        return Fill(row + 1, mark, fillable, opened, value / wealth[:, None], wealth)
+
+    def _filled(self, fill: Fill, bought: np.ndarray, market: MarketSnapshot) -> np.ndarray:
+        """Return what is filled of the shares `bought` (B, N); note the rest."""
+        execution, panel = self.settings.execution, self.settings.panel
+        if execution.next_row:
+            filled = np.where(fill.fillable, np.trunc(bought) if execution.whole_shares else bought, 0.0)
+            self._note_unfilled(fill, bought, filled, f"no {execution.fill} price")
+            bought = filled
+        if execution.max_participation is not None:
+            volume = None if panel.dollar_volume is None else panel.dollar_volume[fill.row]
+            filled = participation_cap(
+                bought, fill.mark, volume, execution.max_participation, whole=execution.whole_shares
+            )
+            self._note_unfilled(fill, bought, filled, f"more than {execution.max_participation:g} of the volume")
+            bought = filled
+        if not execution.borrow_cash:
+            filled = self._paid_from_cash(fill, bought, market)
+            self._note_unfilled(fill, bought, filled, "cash does not pay for more")
+            bought = filled
+        return bought
+
+    def _paid_from_cash(self, fill: Fill, bought: np.ndarray, market: MarketSnapshot) -> np.ndarray:
+        """Return the orders with all purchases that open longs scaled down to what cash pays for."""
+        shares = fill.ledger.shares
+        # Covering a short is no purchase: it must be possible whatever it costs.
+        opening = np.where(bought > 0, np.maximum(shares + bought, 0.0) - np.maximum(shares, 0.0), 0.0)
+
+        def scaled(scale: np.ndarray) -> np.ndarray:
+            part = opening * scale[:, None]
+            return (bought - opening) + (np.floor(part) if self.settings.execution.whole_shares else part)
+
+        def left(scale: np.ndarray) -> np.ndarray:
+            q = fill.held + scaled(scale) * fill.mark / fill.wealth[:, None]
+            by_asset = self._costs(q, fill.held, market, fill.row).values()
+            return 1.0 - q.sum(axis=1) - sum((cost.sum(axis=1) for cost in by_asset), np.zeros(len(q)))
+
+        scale = affordable_share(left, len(bought))
+        return np.where((scale == 1.0)[:, None], bought, scaled(scale))
+
+    def _note_unfilled(self, fill: Fill, bought: np.ndarray, filled: np.ndarray, why: str) -> None:
+        rest = np.abs((bought - filled) * fill.mark) / fill.wealth[:, None] > UNFILLED
+        for book, column in np.argwhere(rest).tolist():
+            detail = f"{why}: wants {bought[book, column]:.6g} shares, gets {filled[book, column]:.6g}"
+            self.record.note(fill.row, book, column, "unfilled", detail)
+
+    def _costs(self, q: np.ndarray, held: np.ndarray, market: MarketSnapshot, row: int) -> dict[str, np.ndarray]:
+        """Return each cost by book and asset (B, N), as a fraction of wealth at the fill; NaN in stopped books."""
+        after, before = torch.from_numpy(q), torch.from_numpy(held)
+        costs = {}
+        for name, cost in self.settings.costs:
+            by_asset = cost.value(after, before, market).detach().numpy()
+            if by_asset.shape != q.shape:
+                by_asset = np.ascontiguousarray(np.broadcast_to(by_asset, q.shape))
+            if not np.isfinite(by_asset).all():
+                bad = np.argwhere(~np.isfinite(by_asset) & np.isfinite(q))
+                if len(bad):
+                    book, column = bad[0]
+                    raise SimulationError(
+                        f"{self.record.label(row)(book, column)}: {name} is {by_asset[book, column]} for weight "
+                        f"{q[book, column]:g} after {held[book, column]:g}: give the cost a finite value where it can "
+                        "be traded"
+                    )
+            costs[name] = by_asset
+        return costs
