@@ -18,6 +18,16 @@ __all__ = ["minimise_by_proximal_steps"]
 
 TOLERANCE = 1e-12
 MAX_STEPS = 200
+UNSOLVED = 1e-6
+"""Error of a step's own problem at which it counts as not solved."""
+
+MAX_LOST = 10
+SMALL = 1e-6
+"""Relative move up to which a step counts as small."""
+
+MAX_STALLED = 40
+"""Small steps in a row, none half as large as the smallest before: rounding, or a walk without end."""
+
 SHARE = 1e-2
 """Curvature that a step adds to a weak asset, as a share of the row's typical one."""
 
@@ -48,6 +58,8 @@ def minimise_by_proximal_steps(problem: CanonicalProblem, weak: Tensor, start: T
     slope = torch.zeros_like(least)
     low, low_slope, high, high_slope, length = slope, slope, slope, slope, torch.ones_like(least)
     z = start
+    lost = stalled = torch.zeros_like(least)
+    best, runaway = torch.full_like(least, torch.inf), torch.zeros_like(least, dtype=torch.bool)
     for _ in range(MAX_STEPS):
         centre = base + length.unsqueeze(-1) * direction
         shifted = replace(dual, c=problem.c + rho * centre)
@@ -59,7 +71,11 @@ def minimise_by_proximal_steps(problem: CanonicalProblem, weak: Tensor, start: T
         moving = step.abs().amax(-1) / torch.maximum(size, least)
         optimum = Optimum(shifted, point, rho, moving, problem.c.new_zeros(len(problem.c), 0))
         runaway = size > RUNAWAY * torch.maximum(least, problem.held.abs().amax(-1))
-        done = (optimum.moving <= TOLERANCE) | runaway | point.unbounded
+        # Steps whose own problem cannot be solved lead nowhere: constraints that clash, mostly.
+        lost = torch.where(point.error > UNSOLVED, lost + 1, 0.0)
+        stalled = torch.where((moving < 0.5 * best) | (moving > SMALL), 0.0, stalled + 1)
+        best = torch.minimum(best, moving)
+        done = (optimum.moving <= TOLERANCE) | runaway | point.unbounded | (lost >= MAX_LOST) | (stalled >= MAX_STALLED)
         if bool(done.all()):
             break
         # The slope of the envelope falls along the direction: its root lies between a step too short and one too long.
@@ -79,4 +95,4 @@ def minimise_by_proximal_steps(problem: CanonicalProblem, weak: Tensor, start: T
         slope = torch.where(search, slope, (rho * step * newton).sum(-1))
         low, high = torch.where(search, low, 0.0), torch.where(search, high, 0.0)
         low_slope = torch.where(search, low_slope, slope)
-    return optimum
+    return replace(optimum, moving=torch.where(runaway, torch.inf, optimum.moving))

@@ -27,6 +27,12 @@ TOLERANCE = 1e-12
 """Relative violation of a limit, or slack of one whose multiplier is above 0, at which a row is done."""
 
 MAX_STEPS = 60
+UNSOLVED = 1e-9
+"""How far from its own minimum a problem without the limit may be left, relative to the weights, to count as solved."""
+
+MAX_LOST = 8
+"""Multipliers in a row for which the problem cannot be solved, after which the search is given up."""
+
 SMALLEST = 1e-10
 """Share of its first guess below which a multiplier that falls is 0."""
 
@@ -58,6 +64,7 @@ def minimise_within_quadratic_limits(
     multiplier = torch.where(curved, 0.0, guess)
     low, high = torch.full_like(guess, -1.0), torch.full_like(guess, torch.inf)
     best, stalled, z = torch.full_like(guess, torch.inf), torch.zeros_like(guess), start
+    lost = torch.zeros_like(guess)
     for _ in range(MAX_STEPS):
         priced = replace(inner_problem(alone, multipliers=multiplier), quadratic=others)
         optimum = minimise_within_quadratic_limits(priced, z, solve) if others else solve(priced, z)
@@ -73,7 +80,8 @@ def minimise_within_quadratic_limits(
         high = torch.where(excess < 0, torch.minimum(high, multiplier), high)
         closed = (high - low <= 1e-15 * high) & torch.isfinite(high)
         hopeless = multiplier > LARGEST * guess
-        done = (error <= TOLERANCE) | hopeless | closed | ((stalled >= 6) & (best <= 1e-9))
+        lost = torch.where(optimum.moving.unsqueeze(-1) > UNSOLVED, lost + 1, 0.0)
+        done = (error <= TOLERANCE) | hopeless | closed | ((stalled >= 6) & (best <= 1e-9)) | (lost >= MAX_LOST)
         normal = torch.where(multiplier > 0, limit.gradient(x), 0.0)
         if bool(done.all()):
             break

@@ -22,6 +22,12 @@ __all__ = ["minimise_by_models"]
 
 TOLERANCE = 1e-12
 MAX_STEPS = 100
+UNSOLVED = 1e-9
+"""How far from its own minimum a model may be left, relative to the weights, to count as solved."""
+
+MAX_LOST = 5
+"""Models in a row that cannot be solved, after which there is nothing to follow."""
+
 DECREASE = 1e-4
 HALVINGS = 40
 
@@ -40,6 +46,7 @@ def minimise_by_models(
     """
     x = torch.minimum(torch.maximum(problem.held, problem.lower), problem.upper).expand_as(problem.c)
     z = start
+    lost = problem.c.new_zeros(len(problem.c))
     for count in range(MAX_STEPS):
         hessian = smooth_hessian(problem, x)
         inner = inner_problem(problem, around=x, hessian=hessian)
@@ -52,7 +59,8 @@ def minimise_by_models(
         moving = step.abs().amax(-1) / size
         # A row whose model has no minimum of its own is not going to have one: nothing bounds it.
         endless = (optimum.moving > 1e-3) | ~torch.isfinite(moving)
-        if bool(((moving <= TOLERANCE) | endless).all()):
+        lost = torch.where(optimum.moving > UNSOLVED, lost + 1, 0.0)
+        if bool(((moving <= TOLERANCE) | endless | (lost >= MAX_LOST)).all()):
             break
         # The first step leads from anywhere to weights that keep the constraints: it has nothing to compare with.
         length = _step_length(problem, inner, x, step) if count else torch.ones_like(moving)
