@@ -26,6 +26,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/solver.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/simulation_scale.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

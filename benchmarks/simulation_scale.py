@@ -11,6 +11,9 @@ simulation is given: the panel and the forecasts.
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,8 +30,8 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "panels" / "us_
 N_DAYS, N_NAMES = 5400, 504
 
 
-def read_panel() -> tuple[MarketPanel, str]:
-    """Return the panel, and in words where it is from."""
+def write_prices(folder: Path) -> None:
+    """Write prices and dollar volume, dates by names, and in words where they are from."""
     if DATA.exists():
         table = pd.read_parquet(DATA, columns=["date", "symbol", "close", "adjusted_close", "volume"])
         table = table[table["adjusted_close"] > 0]
@@ -43,8 +46,24 @@ def read_panel() -> tuple[MarketPanel, str]:
         prices = pd.DataFrame(50 * np.exp(np.cumsum(np.clip(returns, -0.5, 0.5), axis=0)), dates, names)
         dollars = pd.DataFrame(np.exp(rng.normal(17, 1, prices.shape)), dates, names)
         origin = "random prices"
-    panel = MarketPanel.from_prices(prices, dollar_volume=dollars, cash_rate=5e-5, periods_per_year=252, name="scale")
-    return panel, origin
+    np.save(folder / "dates.npy", prices.index.to_numpy(dtype="datetime64[ns]"))
+    np.save(folder / "names.npy", prices.columns.to_numpy(dtype=str))
+    np.save(folder / "prices.npy", prices.to_numpy(dtype=float))
+    np.save(folder / "dollars.npy", dollars.to_numpy(dtype=float))
+    (folder / "origin.txt").write_text(origin)
+
+
+def read_panel(folder: Path) -> MarketPanel:
+    dates, names, prices, dollars = (
+        np.load(folder / f"{name}.npy") for name in ("dates", "names", "prices", "dollars")
+    )
+    return MarketPanel.from_prices(
+        pd.DataFrame(prices, dates, names),
+        dollar_volume=pd.DataFrame(dollars, dates, names),
+        cash_rate=5e-5,
+        periods_per_year=252,
+        name="scale",
+    )
 
 
 def size_in_bytes(panel: MarketPanel) -> int:
@@ -73,7 +92,10 @@ def main() -> None:
     solver = PositionSolver(costs, [DollarNeutral(), PositionLimit(0.05), LeverageLimit(3)], holding_periods=5)
     before = peak_megabytes()
     clock = time.perf_counter()
-    panel, origin = read_panel()
+    with tempfile.TemporaryDirectory() as folder:
+        # In a process of its own: the long table is no part of the backtest.
+        subprocess.run([sys.executable, __file__, folder], check=True)
+        panel, origin = read_panel(Path(folder)), (Path(folder) / "origin.txt").read_text()
     forecasts = reversal(panel)
     read = peak_megabytes()
     given = (size_in_bytes(panel) + forecasts.nbytes) / 2**20
@@ -86,7 +108,9 @@ def main() -> None:
         f"peak + {peak_megabytes() - before:.0f} MB"
     )
     clock = time.perf_counter()
-    result = simulate(panel, SolverPolicy(solver), forecasts, costs=solver.costs, initial_wealth=1e7, first_row=solver.first_row)
+    result = simulate(
+        panel, SolverPolicy(solver), forecasts, costs=solver.costs, initial_wealth=1e7, first_row=solver.first_row
+    )
     seconds = time.perf_counter() - clock
     peak = peak_megabytes() - before
     print(
@@ -98,4 +122,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        write_prices(Path(sys.argv[1]))
+    else:
+        main()

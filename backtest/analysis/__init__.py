@@ -1,5 +1,7 @@
 """Performance, significance and the comparison of training objectives."""
 
+from backtest.analysis.attribution import Attribution, attribute
+from backtest.analysis.capacity import Capacity, capacity_curve
 from backtest.analysis.compare import Progress, compare
 from backtest.analysis.compare_strategies import compare_strategies
 from backtest.analysis.comparison import Comparison, Difference
@@ -31,7 +33,9 @@ from backtest.analysis.significance import (
 from backtest.analysis.summary import ObjectiveSummary
 
 __all__ = [
+    "Attribution",
     "BootstrapInterval",
+    "Capacity",
     "Comparison",
     "DeflatedSharpe",
     "Difference",
@@ -41,6 +45,8 @@ __all__ = [
     "SharpeDifference",
     "annual_return",
     "annual_volatility",
+    "attribute",
+    "capacity_curve",
     "compare",
     "compare_strategies",
     "deflated_sharpe_ratio",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from backtest.costs.base import Cost
@@ -112,7 +113,7 @@ class TradingCost(Cost):
         if not is_zero(self.quadratic):
             cost = cost + self._parameter("quadratic", held, market) * trade.square() / 2
         if not is_zero(self.impact):
-            cost = cost + self._impact(held, market) * trade.abs().pow(self.exponent)
+            cost = cost + self._impact(held, market) * power(trade.abs(), self.exponent)
         return cost
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
@@ -142,7 +143,7 @@ class TradingCost(Cost):
         """Return what multiplies `|u|^exponent` (B | 1, N)."""
         scale = self._parameter("impact", held, market) * self._parameter("volatility", held, market)
         volumes = self._wealth(held, market) / self._parameter("dollar_volume", held, market)
-        return scale * volumes.pow(self.exponent - 1)
+        return scale * power(volumes, self.exponent - 1)
 
     def _parameter(self, name: str, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         value: Any = getattr(self, name)
@@ -169,6 +170,21 @@ class TradingCost(Cost):
         wealth = one_a_row(market.wealth, held, "the market's wealth")
         # A book that is ruined (NaN) must not spoil its row: it trades nothing.
         return wealth.nan_to_num().clamp(min=0)
+
+
+def power(base: Tensor, exponent: float) -> Tensor:
+    """Return `base ** exponent` of numbers of at least 0, the same bits wherever in a tensor a number is.
+
+    Torch's own power differs in the last bit between the middle and the end of a tensor. Where a derivative is asked
+    for it is used all the same.
+    """
+    if base.requires_grad or base.device.type != "cpu":
+        return base.pow(exponent)
+    if exponent == 0.5:
+        return base.sqrt()
+    if exponent == 1.5:
+        return base * base.sqrt()
+    return torch.from_numpy(np.asarray(np.power(base.numpy(), exponent)))
 
 
 def _parabola(curvature: Tensor, held: Tensor) -> CostTerms:

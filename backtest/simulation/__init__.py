@@ -2,18 +2,38 @@
 
 from backtest.simulation.execution import Execution
 from backtest.simulation.financing import Financing
-from backtest.simulation.policies import Decision, EqualWeight, Policy, SolverPolicy, TargetWeights
+from backtest.simulation.policies import (
+    AimPortfolio,
+    Decision,
+    EqualWeight,
+    FixedWeights,
+    Hold,
+    MultiPeriod,
+    PeriodicRebalance,
+    Policy,
+    ProportionalRebalance,
+    RankLongShort,
+    SolverPolicy,
+    TargetWeights,
+)
 from backtest.simulation.quotes import MissingPrices
 from backtest.simulation.result import SimulationResult
 from backtest.simulation.simulator import simulate
 
 __all__ = [
+    "AimPortfolio",
     "Decision",
     "EqualWeight",
     "Execution",
     "Financing",
+    "FixedWeights",
+    "Hold",
     "MissingPrices",
+    "MultiPeriod",
+    "PeriodicRebalance",
     "Policy",
+    "ProportionalRebalance",
+    "RankLongShort",
     "SimulationResult",
     "SolverPolicy",
     "TargetWeights",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -90,7 +91,8 @@ class Orders:
 
     Attributes:
         close: (M, N) price at which each row ends.
-        size: (M, N) shares bought, negative when sold; NaN is no order.
+        size: (M, N) shares bought, negative when sold; NaN is no order. A delisting is a sale, where orders are filled
+            in the next row a row late, and never after the last row.
         price: (M, N) of each order.
         fees: (M, N) currency that each order costs.
         cash: at the start, currency.
@@ -112,14 +114,12 @@ def orders_of(result: SimulationResult, name: str | None = None, *, charged: Seq
     # A ruined book ends with the period that ruined it.
     n_periods = int(np.isfinite(result.net[book]).sum())
     late = result.before_fill is not None
-    dates = result.fill_dates[: n_periods if not late else 1].append(result.dates[n_periods - 1 if not late else 0 :])
-    dates = dates[: n_periods + 1]
+    dates = result.fill_dates[:1].append(result.dates[:n_periods])
     at_fill = result.fill_prices[:n_periods]
     at_end = at_fill * (1.0 + result.returns_from_fill[:n_periods])
     close = np.vstack([at_fill[:1], at_end] if late else [at_fill, at_end[-1:]])
     alone = _book(result, book)
     traded, after = alone.shares_traded[0, :n_periods], alone.shares[0, :n_periods]
-    gains = result.gains(result.names[book])[:n_periods]
 
     size, price, fees = np.full(close.shape, np.nan), close.copy(), np.zeros(close.shape)
     first = 1 if late else 0
@@ -127,26 +127,27 @@ def orders_of(result: SimulationResult, name: str | None = None, *, charged: Seq
     size[rows] = np.where(traded != 0, traded, np.nan)
     price[rows] = at_fill
     fees[rows] = _fees(result, book, n_periods, charged)
-    started = after[0] - traded[0]
-    for column in np.flatnonzero(started != 0).tolist():
+    if late:
+        _lay_late(result, book, size, price, close)
+    else:
         # What is held at the start is bought there, for nothing.
-        if late:
-            gained = result.before_fill[book, 0, column] * result.wealth[book, 0]  # type: ignore[index]
-            close[0, column] = price[0, column] = at_end[0, column] - gained / started[column]
-            size[0, column] = started[column]
-        else:
-            size[0, column] = after[0, column]
+        size[0] = np.where(after[0] != traded[0], after[0], size[0])
     for period, column in delistings:
-        held = after[period, column] if not late else after[period - 1, column] if period else started[column]
-        if period >= n_periods or held == 0:
+        row = period + 1 + first
+        if period >= n_periods or after[period, column] == 0:
             continue
-        left = at_fill[period, column] + gains[period, column] / held
         # vectorbt takes no price of 0.
-        size[period + 1, column], price[period + 1, column] = -held, max(left, np.finfo(float).tiny)
+        left = max(at_end[period, column], np.finfo(float).tiny)
+        close[period + 1, column] = left
+        if row <= n_periods:
+            size[row, column], price[row, column] = -after[period, column], left
     close = pd.DataFrame(np.where(close > 0, close, np.nan)).bfill().ffill().fillna(1.0).to_numpy()
     price = np.where(np.isfinite(size), price, close)
-    tables = (pd.DataFrame(values, index=dates, columns=result.assets) for values in (close, size, price, fees))
-    return Orders(*tables, cash=float(result.wealth[book, 0]))
+
+    def table(values: np.ndarray) -> pd.DataFrame:
+        return pd.DataFrame(values, index=dates, columns=result.assets)
+
+    return Orders(table(close), table(size), table(price), table(fees), cash=float(result.wealth[book, 0]))
 
 
 def _delistings(result: SimulationResult, book: int) -> list[tuple[int, int]]:
@@ -158,8 +159,34 @@ def _delistings(result: SimulationResult, book: int) -> list[tuple[int, int]]:
             "has none: simulate with adjusted prices"
         )
     events = events[events["kind"] == "delisted"]
-    periods, columns = result.dates.get_indexer(events["date"]), result.assets.get_indexer(events["asset"])
+    periods, columns = (
+        labels.get_indexer(pd.Index(events[column]))
+        for labels, column in ((result.dates, "date"), (result.assets, "asset"))
+    )
     return list(zip(periods.tolist(), columns.tolist(), strict=True))
+
+
+def _lay_late(result: SimulationResult, book: int, size: np.ndarray, price: np.ndarray, close: np.ndarray) -> None:
+    """Lay out what orders filled in the next row need besides: what is held at the start, and what a ruin sells."""
+    assert result.before_fill is not None
+    alone = _book(result, book)
+    started = alone.shares[0, 0] - alone.shares_traded[0, 0]
+    gained = result.before_fill[book, 0] * result.wealth[book, 0]
+    gone = np.flatnonzero((started == 0) & (gained != 0))
+    if len(gone):
+        raise SimulationError(
+            f"{result.names[book]}: {result.dates[0]:%Y-%m-%d}: the book was ruined before its first fill, and no "
+            f"order says how many shares of {result.assets[gone[0]]} it had: start without them"
+        )
+    # The close before the first fill is known of what is held there, from what it gained on the way.
+    there = started != 0
+    close[0, there] = price[0, there] = result.fill_prices[0, there] - gained[there] / started[there]
+    size[0, there] = started[there]
+    last = len(size) - 2
+    if result.fill_wealth[book, last] <= 0:
+        # All was lost before this fill, and all is sold at its prices.
+        sold = alone.shares[0, last - 1]
+        size[last + 1] = np.where(sold != 0, -sold, np.nan)
 
 
 def _fees(result: SimulationResult, book: int, n_periods: int, charged: Sequence[str] | None) -> np.ndarray:
@@ -180,7 +207,7 @@ def to_portfolio(result: SimulationResult, name: str | None = None, *, charged: 
     """Return a `vectorbt.Portfolio`; see `SimulationResult.to_vectorbt`."""
     orders = orders_of(result, name, charged=charged)
     try:
-        import vectorbt
+        vectorbt: Any = import_module("vectorbt")
     except ImportError as error:
         raise SettingsError(
             f"to_vectorbt needs vectorbt, which cannot be imported ({error}): pip install 'aligned-backtest[peers]'"

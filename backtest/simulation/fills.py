@@ -11,6 +11,9 @@ __all__ = ["affordable_share", "participation_cap"]
 ENOUGH = 1e-13
 """Cash left, as a fraction of wealth, at which purchases count as what cash can just pay."""
 
+TIGHT = 1e-15
+"""Width of the search, relative, that is rounding."""
+
 MAX_STEPS = 100
 
 
@@ -21,13 +24,13 @@ def participation_cap(
 
     Args:
         bought: (B, N) shares, negative when sold.
-        price: (N,) currency a share.
+        price: (N,) currency a share; 0 where there is none.
         volume: (N,) currency traded in the row; NaN, or None for all names, is unknown and allows no trade.
         fraction: of the volume.
         whole: cut to whole shares.
     """
     dollars = np.zeros(len(price)) if volume is None else np.nan_to_num(volume)
-    most = np.where(np.isfinite(price), fraction * dollars / np.where(np.isfinite(price), price, 1.0), 0.0)
+    most = np.where(price > 0, fraction * dollars / np.where(price > 0, price, 1.0), 0.0)
     most = np.floor(most) if whole else most
     return np.where(np.abs(bought) <= most, bought, np.sign(bought) * most)
 
@@ -58,4 +61,12 @@ def affordable_share(left: Callable[[np.ndarray], np.ndarray], n_books: int) -> 
         value = left(scale)
         low, at_low = np.where(search, scale, low), np.where(search, value, at_low)
         search = search & (value > ENOUGH)
+        # Where the slope changes a lot the chord comes no closer: the middle halves what is left to search.
+        middle = (low + high) / 2
+        value = left(middle)
+        under, over = search & (value >= 0), search & (value < 0)
+        low, at_low = np.where(under, middle, low), np.where(under, value, at_low)
+        high, at_high = np.where(over, middle, high), np.where(over, value, at_high)
+        scale = np.where(under, middle, scale)
+        search = search & ~(under & (value <= ENOUGH)) & (high - low > TIGHT * high)
     return scale

@@ -52,8 +52,8 @@ def read_weights(weights: Any, panel: MarketPanel, n_books: int, price: np.ndarr
     unpriced = np.flatnonzero((values != 0).any(axis=0) & (price == 0))
     if len(unpriced):
         raise SettingsError(
-            f"initial_weights: {panel.assets[unpriced[0]]} has no price yet at the first decision: start later, or "
-            "give it 0"
+            f"initial_weights: {panel.assets[unpriced[0]]} has no price at the first decision, or was delisted: "
+            "start at another row, or give it 0"
         )
     return values
 

@@ -17,15 +17,19 @@ from backtest.simulation.quotes import Quotes
 
 __all__ = [
     "Ledger",
-    "advance",
     "charge",
     "check_wealth",
+    "close_row",
     "interest_on",
     "open_ledger",
+    "open_row",
     "stop",
     "trade",
     "whole",
 ]
+
+SNAP = 1e-9
+"""Distance from a whole number, relative, up to which a number of shares is whole."""
 
 IDENTITY = 1e-10
 """Largest gap, relative to the book, between wealth as owned and as rebuilt from weights and returns."""
@@ -60,15 +64,27 @@ def charge(ledger: Ledger, amount: np.ndarray) -> Ledger:
     return replace(ledger, cash=ledger.cash - amount)
 
 
-def advance(ledger: Ledger, quotes: Quotes, row: int) -> Ledger:
-    """Let the splits, spin-offs, dividends and delistings of `row` happen to the shares of the row before."""
-    shares, paid = quotes.advance(ledger.shares, row)
+def open_row(ledger: Ledger, quotes: Quotes, row: int) -> Ledger:
+    """Let the splits, spin-offs and dividends at the open of `row` happen to the shares of the row before."""
+    shares, paid = quotes.open(ledger.shares, row)
     return Ledger(shares, ledger.cash + paid.sum(axis=1))
+
+
+def close_row(ledger: Ledger, quotes: Quotes, row: int) -> Ledger:
+    """Turn the shares of names that are delisted at the close of `row` into cash."""
+    if row not in quotes.ends:
+        return ledger
+    columns = list(quotes.ends[row])
+    shares = ledger.shares.copy()
+    shares[:, columns] *= 0.0
+    return Ledger(shares, ledger.cash + (ledger.shares[:, columns] * quotes.closing(row)[columns]).sum(axis=1))
 
 
 def whole(ledger: Ledger, price: np.ndarray) -> Ledger:
     """Turn the fractions of shares that a split or spin-off leaves into cash at `price` (N,)."""
-    kept = np.trunc(ledger.shares)
+    nearest = np.rint(ledger.shares)
+    # A number of shares that went through weights and splits is whole to rounding.
+    kept = np.where(np.abs(ledger.shares - nearest) <= SNAP * (1.0 + np.abs(nearest)), nearest, np.trunc(ledger.shares))
     rest = ledger.shares - kept
     return Ledger(kept, ledger.cash + (rest * price).sum(axis=1))
 

@@ -13,11 +13,22 @@ from backtest.errors import SimulationError
 from backtest.market import MarketPanel, MarketSnapshot
 from backtest.simulation.execution import Execution
 from backtest.simulation.fills import affordable_share, participation_cap
-from backtest.simulation.ledger import Ledger, advance, charge, check_wealth, interest_on, stop, trade, whole
+from backtest.simulation.ledger import (
+    Ledger,
+    charge,
+    check_wealth,
+    close_row,
+    interest_on,
+    open_row,
+    stop,
+    trade,
+    whole,
+)
 from backtest.simulation.market_events import note_market_events
 from backtest.simulation.policies import Policy
 from backtest.simulation.quotes import Quotes
 from backtest.simulation.record import UNFILLED, Record
+from backtest.simulation.whole_shares import round_to_shares
 
 __all__ = ["Period", "Settings"]
 
@@ -68,6 +79,12 @@ class Fill:
     wealth: np.ndarray
 
 
+def sold_out(fill: Fill, books: np.ndarray) -> Fill:
+    """Return the fill with all positions of some `books` (B,) sold at its marks: they are ruined, and order nothing."""
+    ledger = Ledger(np.where(books[:, None], 0.0, fill.ledger.shares), np.where(books, fill.wealth, fill.ledger.cash))
+    return replace(fill, ledger=ledger, held=np.where(books[:, None], 0.0, fill.held))
+
+
 class Period:
     """Steps B books through one period after the other."""
 
@@ -91,8 +108,13 @@ class Period:
         bought = self._order(row, p, ledger, held, wealth, market)
         if next_row:
             fill = self._next_fill(row, ledger)
-            bought = bought * quotes.growth[row + 1]
+            broke = fill.wealth <= 0
+            if broke.any():
+                fill = sold_out(fill, broke)
+            bought = np.where(broke[:, None], 0.0, bought * quotes.growth[row + 1])
             market = settings.panel.at(row + 1, wealth=fill.wealth if settings.in_currency else None)
+            # Volume and volatility are those of the fill; fees run over the period, which began at the close of `row`.
+            market = replace(market, days=settings.panel.days[row : row + 1])
         else:
             fill = Fill(row, quotes.price[row], np.True_, ledger, held, wealth)
         bought = self._filled(fill, bought, market)
@@ -104,36 +126,43 @@ class Period:
 
         rates = [float(rate[row]) for rate in settings.rates]
         filled = charge(trade(fill.ledger, bought, paid), charged * fill.wealth)
-        after = replace(filled, cash=filled.cash + interest_on(filled.cash, filled.shares * fill.mark, rates))
+        # What a book that is sold out owes at its end earns and pays nothing more.
+        counts = fill.wealth > 0 if next_row else 1.0
+        earned = interest_on(filled.cash, filled.shares * fill.mark, rates) * counts
+        after = replace(filled, cash=filled.cash + earned)
         if not next_row:
-            after = advance(after, quotes, row + 1)
+            after = open_row(after, quotes, row + 1)
+        at_close = after.shares
+        after = close_row(after, quotes, row + 1)
         if settings.execution.whole_shares:
             after = whole(after, quotes.price[row + 1])
         wealth_after = (after.shares * quotes.price[row + 1]).sum(axis=1) + after.cash
 
         # The same once more from weights and returns alone: the two must agree.
-        total = since_fill = quotes.total_return(row + 1)
+        closing = quotes.closing(row + 1)
         part = fill.wealth / wealth
         if next_row:
-            since_fill = np.where(fill.fillable, quotes.price[row + 1] / fill.mark - 1.0, 0.0)
-        early = held * total if next_row else None
-        gross = part * ((q if early is None else traded) * since_fill).sum(axis=1)
-        gross = gross if early is None else gross + early.sum(axis=1)
+            since_fill = np.divide(closing, fill.mark, out=np.ones_like(closing), where=fill.mark > 0) - 1.0
+            early = held * quotes.returns_to(fill.mark, row + 1)
+            gross = early.sum(axis=1) + part * (q * since_fill).sum(axis=1)
+        else:
+            since_fill, early = quotes.returns_to(closing, row + 1), None
+            gross = (q * since_fill).sum(axis=1)
         exposure = q.sum(axis=1)
-        interest = part * interest_on(1.0 - exposure - charged, q, rates)
+        interest = part * interest_on(1.0 - exposure - charged, q, rates) * counts
         net = gross + interest - part * charged
         turnover, leverage = np.abs(traded).sum(axis=1), np.abs(q).sum(axis=1)
         size = np.maximum(np.abs(wealth), fill.wealth) * (1.0 + turnover + leverage)
         check_wealth(wealth, wealth_after, net, size, names=record.names, dates=settings.panel.dates, row=row + 1)
 
         # What goes into the next row: without the trades, where these are filled in that row itself.
-        carried = ledger.shares if next_row else filled.shares
-        note_market_events(record, quotes, row + 1, carried)
+        note_market_events(record, quotes, row + 1, ledger.shares if next_row else filled.shares, at_close)
         weights = {"positions": q, "held": fill.held}
         record.add(
             row,
             costs={name: cost * fill.wealth[:, None] for name, cost in by_asset.items()},
             weights=weights if early is None else {**weights, "before_fill": early},
+            by_asset={"fill_prices": fill.mark, "returns_from_fill": since_fill},
             wealth_before=wealth,
             wealth_after=wealth_after,
             gross=gross,
@@ -143,10 +172,8 @@ class Period:
             turnover=turnover,
             leverage=leverage,
             net_exposure=exposure,
-            delisting=quotes.delisting_gain(carried, row + 1) / wealth,
+            delisting=quotes.delisting_gain(at_close, row + 1) / wealth,
             fill_wealth=fill.wealth,
-            fill_prices=fill.mark,
-            returns_from_fill=since_fill,
         )
         return stop(after, record.ruined) if record.ruined.any() else after
 
@@ -173,7 +200,7 @@ class Period:
         decision = self.policy.decide(p.copy(), np.where(alive[:, None], seen, 0.0), market, free)
         q = record.accept(decision, row=row, held=seen, tradable=free, on_failure=settings.on_failure)
         if settings.execution.whole_shares:
-            return self._whole_order(row, q, held, wealth, market, tradable) - ledger.shares
+            return self._whole_order(row, q, held, ledger, wealth, market, tradable)
         price = settings.quotes.fillable_price[row]
         # A name whose weight is already `q` is not touched, to the last bit.
         return np.where(q == held, 0.0, q * wealth[:, None] / price - ledger.shares)
@@ -183,35 +210,44 @@ class Period:
         row: int,
         q: np.ndarray,
         held: np.ndarray,
+        ledger: Ledger,
         wealth: np.ndarray,
         market: MarketSnapshot,
         tradable: np.ndarray,
     ) -> np.ndarray:
-        """Return the whole shares to hold (B, N); note the constraints that no rounding keeps."""
-        from backtest.simulation.whole_shares import round_to_shares
-
+        """Return the whole shares to buy (B, N), negative to sell; note the constraints that no rounding keeps."""
         alive = ~self.record.ruined
         rounded = round_to_shares(
             np.where(alive[:, None], q, 0.0),
             np.where(alive[:, None], held, 0.0),
             price=self.settings.quotes.price[row],
-            wealth=np.where(alive, wealth, 1.0),
+            wealth=np.where(alive, wealth, np.nan),
             constraints=self.policy.constraints,
             market=market,
             tradable=tradable,
         )
+        # Where nothing is rounded, what is exceeded has drifted there, or the policy asked for it.
+        rounds: np.ndarray = ~np.all(rounded.untouched, axis=1)
         for book, broken in rounded.broken.items():
+            if not rounds[book]:
+                continue
             for name, excess in broken.items():
                 self.record.note(row, book, None, "rounding", f"{name} is exceeded by {excess:.3g} in whole shares")
-        return np.where(alive[:, None], rounded.shares, np.nan)
+        for book in np.flatnonzero(rounded.held_back & alive).tolist():
+            refused = ", ".join(f"{name} by {excess:.3g}" for name, excess in rounded.refused[book].items())
+            self.record.note(row, book, None, "rounding", f"all is held: the best whole shares exceed {refused}")
+        bought = np.where(rounded.untouched, 0.0, rounded.shares - ledger.shares)
+        return np.where(alive[:, None], bought, np.nan)
 
     def _next_fill(self, row: int, ledger: Ledger) -> Fill:
         """Return how an order of `row` is filled in the next row."""
         quotes = self.settings.quotes
         price, growth = quotes.fill_price[row + 1], quotes.growth[row + 1]
-        fillable = np.isfinite(price) & (growth > 0)
-        mark = np.where(fillable, price, quotes.price[row] / np.where(growth > 0, growth, 1.0))
-        opened = advance(ledger, quotes, row + 1)
+        fillable = np.isfinite(price)
+        last = quotes.price[row] / growth if quotes.counts_shares else quotes.price[row]
+        # What was never quoted before, as the child of a spin-off, is marked at its first close; it is not traded.
+        mark = np.where(fillable, price, np.where(last > 0, last, quotes.price[row + 1]))
+        opened = open_row(ledger, quotes, row + 1)
         value = opened.shares * mark
         wealth = value.sum(axis=1) + opened.cash
         return Fill(row + 1, mark, fillable, opened, value / wealth[:, None], wealth)
@@ -243,8 +279,7 @@ class Period:
         opening = np.where(bought > 0, np.maximum(shares + bought, 0.0) - np.maximum(shares, 0.0), 0.0)
 
         def scaled(scale: np.ndarray) -> np.ndarray:
-            part = opening * scale[:, None]
-            return (bought - opening) + (np.floor(part) if self.settings.execution.whole_shares else part)
+            return (bought - opening) + opening * scale[:, None]
 
         def left(scale: np.ndarray) -> np.ndarray:
             q = fill.held + scaled(scale) * fill.mark / fill.wealth[:, None]
@@ -252,7 +287,12 @@ class Period:
             return 1.0 - q.sum(axis=1) - sum((cost.sum(axis=1) for cost in by_asset), np.zeros(len(q)))
 
         scale = affordable_share(left, len(bought))
-        return np.where((scale == 1.0)[:, None], bought, scaled(scale))
+        if self.settings.execution.whole_shares:
+            # Fewer shares than cash could pay for leave it cash.
+            filled = (bought - opening) + np.floor(opening * scale[:, None])
+        else:
+            filled = scaled(scale)
+        return np.where((scale == 1.0)[:, None], bought, filled)
 
     def _note_unfilled(self, fill: Fill, bought: np.ndarray, filled: np.ndarray, why: str) -> None:
         rest = np.abs((bought - filled) * fill.mark) / fill.wealth[:, None] > UNFILLED

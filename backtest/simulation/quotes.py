@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,20 @@ class MissingPrices:
             )
 
 
+class End(NamedTuple):
+    """How a name is delisted.
+
+    Attributes:
+        paid: currency for each share at the close.
+        gained: currency gained, or lost, on each share's last mark; contained in `paid`.
+        reason: in words.
+    """
+
+    paid: float
+    gained: float
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Quotes:
     """Prices and corporate actions; row t is known at the close of t.
@@ -51,11 +65,11 @@ class Quotes:
     Attributes:
         price: (T, N) currency a share at the close; where missing the last one, counted in today's shares; 0 before
             the first, where nothing can be held.
-        growth: (T, N) shares at row t for each share at row t - 1; 0 where the name is delisted.
-        payout: (T, N) currency paid in row t for each share at row t - 1: dividends, and what a delisting leaves.
+        growth: (T, N) shares after the open of row t for each share at row t - 1.
+        payout: (T, N) currency paid at the open of row t for each share at row t - 1: dividends.
         fill_price: (T, N) at which trades of row t are filled; NaN where they are not.
         spin_offs: row -> (parent column, child column, shares of the child for each share of the parent at row t - 1).
-        delisted: row -> column -> (currency gained, or lost, on each share of row t - 1, reason).
+        ends: row -> column -> how the name is delisted at the close of the row.
         known: (T, N) bool, where there is a price, or without prices a return.
         counts_shares: False for a panel without prices.
     """
@@ -65,7 +79,7 @@ class Quotes:
     payout: np.ndarray
     fill_price: np.ndarray
     spin_offs: Mapping[int, tuple[tuple[int, int, float], ...]]
-    delisted: Mapping[int, Mapping[int, tuple[float, str]]]
+    ends: Mapping[int, Mapping[int, End]]
     known: np.ndarray
     counts_shares: bool
 
@@ -86,27 +100,9 @@ class Quotes:
             growth = np.broadcast_to(1.0, shape) if panel.splits is None else panel.splits
             price = _marks(panel.prices, known, growth)
             payout = np.broadcast_to(0.0, shape) if panel.dividends is None else growth * panel.dividends
-        ended = _ended(panel, known, missing)
-        spin_offs = _spin_offs(panel)
-        if ended:
-            growth, payout = growth.copy(), payout.copy()
-        delisted: dict[int, dict[int, tuple[float, str]]] = {}
-        for row, column, last_return, reason in ended:
-            worth = growth[row, column] * price[row, column]
-            if panel.prices is None and known[row, column]:
-                # The return that the panel has for that row is the whole one already. What is left of nothing tells
-                # nothing of what there was: then all of it counts.
-                worth = worth / (1.0 + last_return) if last_return > -1 else 1.0
-            payout[row, column] += worth * (1.0 + last_return)
-            growth[row, column] = 0.0
-            delisted.setdefault(row, {})[column] = (worth * last_return, reason)
-            for spin_off in [each for each in spin_offs.get(row, ()) if each[1] == column]:
-                # The child ends in the row that it begins in: its shares are cash at once.
-                parent, _, ratio = spin_off
-                payout[row, parent] += ratio * price[row, column] * (1.0 + last_return)
-                spin_offs[row] = tuple(each for each in spin_offs[row] if each is not spin_off)
         filled = _fill_prices(panel, price, fill)
-        return cls(price, growth, payout, filled, spin_offs, delisted, known, panel.prices is not None)
+        ends = _ends(panel, known, missing, price)
+        return cls(price, growth, payout, filled, _spin_offs(panel), ends, known, panel.prices is not None)
 
     @cached_property
     def fillable_price(self) -> np.ndarray:
@@ -120,32 +116,49 @@ class Quotes:
         if self.counts_shares:
             rows |= (self.growth != 1.0).any(axis=1) | (self.payout != 0.0).any(axis=1)
         rows[1:] |= (self.known[:-1] & ~self.known[1:]).any(axis=1)
-        rows[[*self.spin_offs, *self.delisted]] = True
+        rows[[*self.spin_offs, *self.ends]] = True
         return rows
 
-    def delisting_gain(self, shares: np.ndarray, row: int) -> np.ndarray:
-        """Return the currency (B,) that `shares` (B, N) of row - 1 gain, or lose, by the delistings of `row`."""
-        gain = np.zeros(len(shares))
-        for column, (a_share, _) in self.delisted.get(row, {}).items():
-            gain += shares[:, column] * a_share
-        return gain
+    def gone(self, row: int) -> np.ndarray:
+        """Return the names (N,) that were delisted up to the close of `row`, and have had no price since."""
+        gone = np.zeros(self.known.shape[1], dtype=bool)
+        for last in sorted(end for end in self.ends if end <= row):
+            for column in self.ends[last]:
+                gone[column] = not self.known[last + 1 : row + 1, column].any()
+        return gone
 
-    def advance(self, shares: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `shares` (B, N) of row - 1 become in `row`, and the currency (B, N) they pay out on the way."""
+    def open(self, shares: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `shares` (B, N) of row - 1 become at the open of `row`, and the currency (B, N) they pay out."""
         later = shares * self.growth[row]
         for parent, child, ratio in self.spin_offs.get(row, ()):
             later[:, child] += shares[:, parent] * ratio
         return later, shares * self.payout[row]
 
-    def total_return(self, row: int) -> np.ndarray:
-        """Return the return (N,) of each name from the close of row - 1 to that of `row`, with all it pays out."""
-        before, after = self.price[row - 1], self.price[row]
-        worth = self.growth[row] * after + self.payout[row]
+    def closing(self, row: int) -> np.ndarray:
+        """Return what a share leaves at the close of `row` (N,): its price, or what a delisting pays."""
+        if row not in self.ends:
+            closing: np.ndarray = self.price[row]
+            return closing
+        closing = self.price[row].copy()
+        for column, end in self.ends[row].items():
+            closing[column] = end.paid
+        return closing
+
+    def delisting_gain(self, shares: np.ndarray, row: int) -> np.ndarray:
+        """Return the currency (B,) that `shares` (B, N) gain, or lose, on their marks by the delistings of `row`."""
+        gain = np.zeros(len(shares))
+        for column, end in self.ends.get(row, {}).items():
+            gain += shares[:, column] * end.gained
+        return gain
+
+    def returns_to(self, price: np.ndarray, row: int) -> np.ndarray:
+        """Return what each name earns (N,) from the close of row - 1 to a `price` (N,) of `row`, payouts included."""
+        before = self.price[row - 1]
+        worth = self.growth[row] * price + self.payout[row]
         for parent, child, ratio in self.spin_offs.get(row, ()):
-            worth[parent] += ratio * after[child]
+            worth[parent] += ratio * price[child]
         # A name without a price before was not held.
-        priced = before > 0
-        return np.divide(worth, before, out=np.ones_like(worth), where=priced) - 1.0
+        return np.divide(worth, before, out=np.ones_like(worth), where=before > 0) - 1.0
 
 
 def _marks(prices: np.ndarray, known: np.ndarray, splits: np.ndarray) -> np.ndarray:
@@ -159,25 +172,40 @@ def _marks(prices: np.ndarray, known: np.ndarray, splits: np.ndarray) -> np.ndar
     return np.where(known, prices, np.nan_to_num(marks))
 
 
-def _ended(panel: MarketPanel, known: np.ndarray, missing: MissingPrices | None) -> list[tuple[int, int, float, str]]:
-    """Return (row, column, return on the last mark, reason) of every name that ends, declared or by the rule."""
-    ended = []
+def _ends(
+    panel: MarketPanel, known: np.ndarray, missing: MissingPrices | None, price: np.ndarray
+) -> dict[int, dict[int, End]]:
+    """Return how names end, as the panel declares it or by the rule."""
+    ends: dict[int, dict[int, End]] = {}
+
+    def end(row: int, column: int, last_return: float, reason: str) -> None:
+        mark = float(price[row, column])
+        if panel.prices is None and known[row, column]:
+            # The return that the panel has for that row is the whole one already. Where it leaves nothing, what the
+            # delisting took cannot be told apart.
+            gained = last_return / (1.0 + last_return) if last_return > -1 else 0.0
+            paid = mark
+        else:
+            gained, paid = mark * last_return, mark * (1.0 + last_return)
+        ends.setdefault(row, {})[column] = End(paid, gained, reason)
+
     declared: dict[int, int] = {}
     for event in panel.delistings:
         row, column = panel.row(event.date), _column(panel, event.asset)
         declared[column] = row
-        ended.append((row, column, event.delisting_return, event.reason or "delisted"))
+        end(row, column, event.delisting_return, event.reason or "delisted")
     if missing is None:
-        return ended
+        return ends
+    received = {(panel.row(event.date), _column(panel, event.child)) for event in panel.spin_offs}
     for column in np.flatnonzero(~known.all(axis=0)).tolist():
         there = known[:, column]
-        first = int(np.argmax(there)) if there.any() else len(there)
-        gap = 0
-        for row in range(first, len(there)):
+        gap, last = 0, declared.get(column, len(there))
+        for row in range(int(np.argmax(there)) if there.any() else last, last):
             gap = 0 if there[row] else gap + 1
-            if gap == missing.after and row < declared.get(column, len(there)):
-                ended.append((row, column, missing.delisting_return, f"no price for {missing.after} rows"))
-    return ended
+            # What is received of a name that ended already ends at once.
+            if gap == missing.after or (gap > missing.after and (row, column) in received):
+                end(row, column, missing.delisting_return, f"no price for {missing.after} rows")
+    return ends
 
 
 def _spin_offs(panel: MarketPanel) -> dict[int, tuple[tuple[int, int, float], ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from backtest.costs import Cost
 from backtest.errors import SimulationError, SolverError
 from backtest.market import MarketPanel
 from backtest.simulation.policies import Decision
+from backtest.simulation.quotes import Quotes
 from backtest.simulation.result import SimulationResult
 
 __all__ = ["Record"]
@@ -60,7 +61,9 @@ class Record:
         self.asset_costs = {name: np.zeros((n_books, n_assets)) for name in cash_parts}
         weights = ("positions", "held", "before_fill") if before_fill else ("positions", "held")
         self.weights = {name: np.full((n_books, n_periods, n_assets), np.nan) for name in weights}
-        self.by_asset = {name: np.full((n_periods, n_assets), np.nan) for name in ("fill_prices", "returns_from_fill")}
+        # Orders filled at the close of their decision: the quotes have both already.
+        filled = ("fill_prices", "returns_from_fill") if before_fill else ()
+        self.by_asset = {name: np.full((n_periods, n_assets), np.nan) for name in filled}
         self.ruined = np.zeros(n_books, dtype=bool)
         self.events: list[Event] = []
         self._kept_events = 0
@@ -112,14 +115,23 @@ class Record:
             self.note(row, book, column, "untradable", detail)
         return np.where(tradable, wanted, held)
 
-    def add(self, row: int, *, costs: dict[str, np.ndarray], weights: dict[str, np.ndarray], **values: Any) -> None:
+    def add(
+        self,
+        row: int,
+        *,
+        costs: dict[str, np.ndarray],
+        weights: dict[str, np.ndarray],
+        by_asset: dict[str, np.ndarray],
+        **values: np.ndarray,
+    ) -> None:
         """Write down the period that is decided at `row`.
 
         Args:
             row: of the decision.
             costs: name -> (B, N) currency of each cash cost, as `positions` are charged it.
             weights: name -> (B, N), as in `weights`.
-            values: `wealth_before` and `wealth_after` (B,), what is kept by period (B,), and what by asset (N,).
+            by_asset: name -> (N,), of all books alike.
+            values: `wealth_before` and `wealth_after` (B,), and what is kept by period (B,).
         """
         period = row - self.start
         before, after = values.pop("wealth_before"), values.pop("wealth_after")
@@ -131,10 +143,14 @@ class Record:
         for name, weight in weights.items():
             self.weights[name][:, period] = weight
         for name, value in values.items():
-            if name in self.by_asset:
-                self.by_asset[name][period] = value
-            else:
-                self.by_period[name][:, period] = value
+            self.by_period[name][:, period] = value
+        for name, kept in self.by_asset.items():
+            kept[period] = by_asset[name]
+        if self.ruined.any():
+            # NaN has many bit patterns, and which one comes out of a sum depends on the others in it.
+            for path in (*self.costs.values(), *self.by_period.values(), *self.weights.values()):
+                path[self.ruined, period] = np.nan
+            self.wealth[self.ruined, period + 1] = np.nan
         for book in np.flatnonzero(after <= 0).tolist():
             self.ruined[book] = True
             self.note(row + 1, book, None, "ruined", f"wealth {after[book]:.6g}: the book is stopped")
@@ -179,12 +195,18 @@ class Record:
         self.events.append((self.panel.dates[row], self.names[book], asset, kind, detail))
 
     def result(
-        self, opinions: Sequence[tuple[str, Cost]], *, whole_shares: bool, in_currency: bool
+        self, opinions: Sequence[tuple[str, Cost]], quotes: Quotes, *, whole_shares: bool, in_currency: bool
     ) -> SimulationResult:
         """Return the finished path, with the opinions valued at the positions taken."""
         fills = slice(self.start, self.end)
         valued = {name: self._opinion(name, cost, in_currency=in_currency) for name, cost in opinions}
         net = self.by_period["net"]
+        by_asset = self.by_asset or {
+            "fill_prices": quotes.price[fills],
+            "returns_from_fill": np.stack(
+                [quotes.returns_to(quotes.closing(row + 1), row + 1) for row in range(self.start, self.end)]
+            ),
+        }
         events = pd.DataFrame(self.events, columns=["date", "name", "asset", "kind", "detail"])
         return SimulationResult(
             names=self.names,
@@ -201,7 +223,7 @@ class Record:
             positions=self.weights["positions"],
             held=self.weights["held"],
             before_fill=self.weights.get("before_fill"),
-            **self.by_asset,
+            **by_asset,
             counts_shares=self.panel.prices is not None,
             whole_shares=whole_shares,
             ruined=self.ruined,

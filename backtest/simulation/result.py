@@ -54,9 +54,8 @@ class SimulationResult:
         net_exposure: (B, S) sum of weights after trading.
         positions: (B, S, N) weights after trading.
         held: (B, S, N) weights before trading.
-        before_fill: (B, S, N) what each name, as held at the decision, returns in the whole period, a fraction of
-            wealth at the decision: `gross` without what the fill changes. None where orders are filled at the close
-            they are decided at.
+        before_fill: (B, S, N) what each name earned from the decision to the fill, a fraction of wealth at the
+            decision; None where orders are filled at the close they are decided at.
         fill_wealth: (B, S) currency, just before each fill.
         fill_prices: (S, N) currency a share, at which each trade was filled; for names that could not be traded what
             they were last worth, 0 before their first price. 1 in a panel without prices.
@@ -201,15 +200,13 @@ class SimulationResult:
     def gains(self, name: str | None = None) -> np.ndarray:
         """Return what each name of one book gained in each period (S, N), currency, before costs and interest.
 
-        The sum over names is `gross` times the wealth at the decision. Shares that a spin-off gives are a gain of the
-        parent up to the end of that period.
+        The sum over names is `gross` times the wealth at the decision. What a spin-off gives is a gain of the parent in
+        that period, up to the fill or, where orders are filled at the close, up to its end.
         """
         book = self.book(name)
         wealth = self.fill_wealth[book, :, None]
-        if self.before_fill is None:
-            return self.positions[book] * wealth * self.returns_from_fill
-        traded = (self.positions[book] - self.held[book]) * wealth * self.returns_from_fill
-        return self.before_fill[book] * self.wealth[book, :-1, None] + traded
+        after = self.positions[book] * wealth * self.returns_from_fill
+        return after if self.before_fill is None else self.before_fill[book] * self.wealth[book, :-1, None] + after
 
     def by_asset(self, what: ByAsset, name: str | None = None) -> pd.DataFrame:
         """Return a table (S, N) of one book: the date of each fill by asset, and for "gains" that of the period's end.
@@ -249,7 +246,7 @@ class SimulationResult:
         paid out included. The gains of all lots add up to `gains()`.
 
         What no trade bought, initial positions and spin-offs, enters at its worth at the next fill. What was held at
-        the start and delisted before the first fill has side "unknown" and a gain, nothing else.
+        the start by a book ruined before the first fill has side "unknown" and a gain, nothing else.
         """
         return round_trips_of(self)
 
@@ -297,7 +294,8 @@ class SimulationResult:
         """Return a `vectorbt.Portfolio` of one book: its filled trades, at their prices, with what they cost.
 
         A cost is spread over the trades of its period by their value. Where all costs are of trades, without interest,
-        dividends and splits, the value of the portfolio is `wealth` to rounding.
+        dividends and splits, the value of the portfolio is `wealth` to rounding; where orders are filled at a close,
+        less what the trades of that close cost, which `wealth` counts in the period that they begin.
 
         vectorbt has no borrow fees, no interest and no dividends: these are left out, and its value differs by them.
         It does not lend: a book whose purchases cost more than cash and short proceeds pay is refused. It has no

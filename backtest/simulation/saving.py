@@ -53,7 +53,7 @@ def write_fields(path: Path, values: Mapping[str, Any]) -> None:
     }
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     with whole_file(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_fields(path: Path, names: Sequence[str]) -> dict[str, Any]:

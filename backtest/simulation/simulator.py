@@ -102,7 +102,7 @@ def simulate(
     start, end = read_rows(panel, p, lag=wait, first_fill=prepared.first_fill, first_row=first_row, last_row=last_row)
     quotes = Quotes.of(panel, fill=execution.fill, missing=missing)
     wealth = read_wealth(1.0 if initial_wealth is None else initial_wealth, len(p))
-    weights = read_weights(initial_weights, panel, len(p), quotes.price[start])
+    weights = read_weights(initial_weights, panel, len(p), np.where(quotes.gone(start), 0.0, quotes.price[start]))
     parts = costs.parts if costs is not None else ()
     for name, cost in parts:
         _refuse_costs_by_book(name, cost)
@@ -142,7 +142,7 @@ def simulate(
                 kept.keep(record, prepared, ledger, row + 1)
             done(row - start + 1, end - start)
     opinions = [(name, cost) for name, cost in parts if not cost.cash]
-    return record.result(opinions, whole_shares=execution.whole_shares, in_currency=settings.in_currency)
+    return record.result(opinions, quotes, whole_shares=execution.whole_shares, in_currency=settings.in_currency)
 
 
 def _is_row_count(lag: Any) -> bool:

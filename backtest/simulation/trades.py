@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,11 @@ ALL = 1.0 - 1e-12
 def trades_of(result: SimulationResult) -> pd.DataFrame:
     """Return one row a filled trade; see `SimulationResult.trades`."""
     books, periods, columns, weights = [], [], [], []
-    for book in range(len(result.names)):
-        positions, held = result.positions[book], result.held[book]
+    for number in range(len(result.names)):
+        positions, held = result.positions[number], result.held[number]
         # A name that is not traded has the weight it had, to the last bit; a stopped book has none.
         period, column = np.nonzero((positions != held) & np.isfinite(positions))
-        books.append(np.full(len(period), book))
+        books.append(np.full(len(period), number))
         periods.append(period)
         columns.append(column)
         weights.append(positions[period, column] - held[period, column])
@@ -78,8 +78,8 @@ class _Position:
     gained: float = 0.0
     lots: deque[_Lot] = field(default_factory=deque)
 
-    def close(self, units: float) -> Iterator[tuple[_Lot, float, float]]:
-        """Take `units` off the oldest lots; yield of each the lot, the part of it that goes, and what that gained."""
+    def close(self, units: float = np.inf) -> Iterator[tuple[_Lot, float, float]]:
+        """Take `units` off the oldest lots, or all; yield of each the lot, the part of it that goes, and its gain."""
         left = abs(units)
         while self.lots and left > 0:
             lot = self.lots[0]
@@ -95,30 +95,55 @@ class _Position:
                 lot.units *= 1.0 - part
                 lot.value *= 1.0 - part
                 lot.at_entry *= 1.0 - part
-        self.units -= units
+        rest = abs(self.units) - abs(units)
         if not self.lots:
             self.units, self.gained = 0.0, 0.0
+        elif rest > 0.1 * abs(self.units):
+            self.units -= np.copysign(units, self.units)
+        else:
+            # Of a small rest of a large position the difference would be mostly rounding.
+            self.units = sum(lot.units for lot in self.lots)
 
 
 def round_trips_of(result: SimulationResult) -> pd.DataFrame:
     """Return one row a lot, from its entry to its exit; see `SimulationResult.round_trips`."""
-    rows: list[tuple[Any, ...]] = []
-    for book in range(len(result.names)):
-        rows += _Trips(result, book).rows()
-    trips = pd.DataFrame(
-        rows,
-        columns=[
-            *("name", "asset", "side", "entry", "exit", "reason"),
-            *("entry_price", "exit_price", "entry_value", "exit_value", "gain"),
-        ],
+    trips = [trip for book in range(len(result.names)) for trip in _Trips(result, book).all()]
+    trips.sort(key=lambda trip: (trip.book, trip.entry, trip.column))
+    book, column, entry, left = (
+        np.array([getattr(trip, name) for trip in trips], dtype=int) for name in ("book", "column", "entry", "exit")
     )
-    trips["entry"] = trips["entry"].astype(result.dates.dtype)
-    trips["exit"] = trips["exit"].astype(result.dates.dtype)
-    trips = trips.sort_values(["entry", "asset"], kind="stable")
-    # Books in their own order, whatever they are called.
-    order = trips["name"].map({name: place for place, name in enumerate(result.names)})
-    trips = trips.iloc[np.argsort(order.to_numpy(dtype=int), kind="stable")].reset_index(drop=True)
-    return trips if result.counts_shares else trips.drop(columns=["entry_price", "exit_price"])
+    reason = np.array([trip.reason for trip in trips], dtype=object)
+    exit_date = result.dates.take(left).where(reason != "trade", result.trade_dates.take(left))
+    # What enters before the first fill was there at the first decision.
+    entry_date = result.trade_dates.take(np.maximum(entry, 0)).where(entry >= 0, result.fill_dates[0])
+    table: dict[str, Any] = {
+        "name": pd.Index(result.names).take(book),
+        "asset": result.assets.take(column),
+        "side": pd.Series([trip.side for trip in trips], dtype=str),
+        "entry": entry_date,
+        "exit": exit_date.where(reason != "open"),
+        "reason": pd.Series(reason, dtype=str),
+    }
+    numbers = ("entry_price", "exit_price", "entry_value", "exit_value", "gain")
+    for name in numbers if result.counts_shares else numbers[2:]:
+        table[name] = np.array([getattr(trip, name) for trip in trips], dtype=float)
+    return pd.DataFrame(table)
+
+
+class _Trip(NamedTuple):
+    """One round trip; `entry` and `exit` are periods."""
+
+    book: int
+    column: int
+    entry: int
+    exit: int
+    side: str
+    reason: str
+    entry_price: float
+    exit_price: float
+    entry_value: float
+    exit_value: float
+    gain: float
 
 
 class _Trips:
@@ -134,39 +159,40 @@ class _Trips:
         self.held = result.held[book, periods] * wealth
         self.traded = (result.positions[book, periods] - result.held[book, periods]) * wealth
         self.since = result.returns_from_fill[periods]
-        if result.before_fill is None:
-            self.early = self.held * self.since
-        else:
-            self.early = result.before_fill[book, periods] * result.wealth[book, periods, None]
+        # What the lots gain that are there before the trades of the period.
+        self.early = self.held * self.since
+        if result.before_fill is not None:
+            self.early += result.before_fill[book, periods] * result.wealth[book, periods, None]
         events = result.events
         mine = events[(events["name"] == result.names[book]) & (events["kind"] == "delisted")]
         self.delisted = set(zip(mine["asset"], mine["date"], strict=True))
 
-    def rows(self) -> list[tuple[Any, ...]]:
+    def all(self) -> Iterator[_Trip]:
+        """Yield them, a name after the other."""
         there = self.held + self.traded
-        rows = []
         if self.n_periods:
-            # Held at the start and gone before the first fill: all that is known is what it gained.
+            # Held at the start by a book that was ruined before the first fill: all that is known is what it gained.
             for column in np.flatnonzero((self.held[0] == 0) & (self.early[0] != 0)).tolist():
-                rows.append(self._gone(column))
-        for column in np.flatnonzero((there != 0).any(axis=0)).tolist():
+                gained = float(self.early[0, column])
+                unknown = (np.nan, np.nan, np.nan, np.nan)
+                yield _Trip(self.book, column, -1, 0, "unknown", "ruined", *unknown, gained)
+        for column in np.flatnonzero(((self.held != 0) | (there != 0)).any(axis=0)).tolist():
             owned = there[:, column] != 0
             had = np.concatenate([[False], owned[:-1]])
             # All else that happens to a position happens to every part of it alike.
             matters = (self.traded[:, column] != 0) | ((self.held[:, column] != 0) != had)
-            rows += self._of_name(column, np.flatnonzero(matters))
-        return rows
+            yield from self._of_name(column, np.flatnonzero(matters))
 
-    def _of_name(self, column: int, periods: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    def _of_name(self, column: int, periods: np.ndarray) -> Iterator[_Trip]:
         early, held, traded = self.early[:, column], self.held[:, column], self.traded[:, column]
         # What all units together gained after one of these periods, up to the next one itself or to the end.
         ends = np.minimum(np.append(periods[1:], self.n_periods - 1), self.n_periods - 1) + 1
         position = _Position()
         for period, end in zip(periods.tolist(), ends.tolist(), strict=True):
             if held[period] == 0 and position.lots:
-                # Between the fills: it is gone at the end of the period before, or on the way to this fill.
-                gone = period - 1 if self.result.before_fill is None else period
-                yield from self._ended(position, column, gone)
+                # It went at the end of the period before, or all was lost on the way to this fill.
+                lost = self.result.fill_wealth[self.book, period] <= 0
+                yield from self._ended(position, column, period if lost else period - 1)
             if held[period] != 0 and not position.lots:
                 # It came from elsewhere: it was held at the start, or another name spun it off.
                 self._enter(position, column, period, held[period], earns=0.0)
@@ -179,18 +205,16 @@ class _Trips:
         if position.lots:
             yield from self._ended(position, column, self.n_periods - 1)
 
-    def _trade(
-        self, position: _Position, column: int, period: int, held: float, traded: float
-    ) -> Iterator[tuple[Any, ...]]:
+    def _trade(self, position: _Position, column: int, period: int, held: float, traded: float) -> Iterator[_Trip]:
         since = float(self.since[period, column])
         opening = traded
         if held * traded < 0:
-            closing = -held if abs(traded) >= abs(held) * ALL else traded
-            opening = traded - closing if abs(traded) * ALL > abs(held) else 0.0
+            whole = abs(traded) >= abs(held) * ALL
+            opening = traded + held if abs(traded) * ALL > abs(held) else 0.0
             a_unit = held / position.units
-            for lot, part, gain in position.close(-closing / a_unit):
+            for lot, part, gain in position.close() if whole else position.close(traded / a_unit):
                 value = part * lot.units * a_unit
-                yield self._row(lot, column, part, gain - value * since, period, value)
+                yield self._trip(lot, column, part, gain - value * since, period, "trade", value)
         if opening:
             self._enter(position, column, period, opening, earns=opening * since, held=held)
 
@@ -202,7 +226,7 @@ class _Trips:
         position.lots.append(_Lot(units, period, value, price, position.gained, earns))
         position.units += units
 
-    def _ended(self, position: _Position, column: int, period: int) -> Iterator[tuple[Any, ...]]:
+    def _ended(self, position: _Position, column: int, period: int) -> Iterator[_Trip]:
         """Yield the lots that no trade closed, at the end of a period: the run's, the book's, or the name's."""
         result = self.result
         date = result.dates[period]
@@ -212,23 +236,13 @@ class _Trips:
             reason = "fractions in cash"
         else:
             reason = "ruined" if result.ruined[self.book] else "open"
-        for lot, part, gain in position.close(position.units):
-            yield self._row(lot, column, part, gain, period, None, reason)
+        for lot, part, gain in position.close():
+            yield self._trip(lot, column, part, gain, period, reason)
 
-    def _gone(self, column: int) -> tuple[Any, ...]:
-        result = self.result
-        dates = (result.fill_dates[0], result.dates[0])
-        label = (result.names[self.book], result.assets[column], "unknown", *dates, "delisted")
-        return (*label, *[np.nan] * 4, float(self.early[0, column]))
-
-    def _row(
-        self, lot: _Lot, column: int, part: float, gain: float, period: int, value: float | None, reason: str = "trade"
-    ) -> tuple[Any, ...]:
-        result = self.result
-        price = np.nan if value is None else float(result.fill_prices[period, column])
-        left = pd.NaT if reason == "open" else result.trade_dates[period] if value is not None else result.dates[period]
+    def _trip(
+        self, lot: _Lot, column: int, part: float, gain: float, period: int, reason: str, value: float = np.nan
+    ) -> _Trip:
+        price = float(self.result.fill_prices[period, column]) if reason == "trade" else np.nan
         side = "long" if lot.units > 0 else "short"
-        return (
-            *(result.names[self.book], result.assets[column], side, result.trade_dates[lot.period], left, reason),
-            *(lot.price, price, part * lot.value, np.nan if value is None else value, gain),
-        )
+        ends = (lot.period, period, side, reason)
+        return _Trip(self.book, column, *ends, lot.price, price, part * lot.value, value, gain)

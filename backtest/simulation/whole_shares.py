@@ -1,20 +1,22 @@
 """Target weights rounded to whole shares, and repaired so that every limit still holds.
 
 Each row gets the first of these that exists. Of several it is the one nearest to the target: the least value between
-them, `sum_i |x_i - q_i|` with `x` the weights of the whole shares. So the nearest whole shares it is, where they do.
+them, `sum_i |x_i - q_i|` with `x` the weights of the whole shares. So it is the nearest whole shares where they do.
 
 1. Each name rounded down or up, all limits kept, equalities to their first tolerance.
 2. The same, equalities to their last tolerance.
-3. The same with up to `WIDER` more lots on either side of each name.
+3. The same with each name from `WIDER` lots below its target and its holding to `WIDER` lots above them.
 4. With those, what breaks the limits least: the excess of all of them added up, each in the largest lots of its limit,
    and a thousandth of the distance in the largest lots. But where what is held breaks the limits no more than that,
    nothing is traded.
 
-A row whose target is what is held, if that is whole, trades nothing, whatever it breaks.
+They are found by integer programs, each to within `GAP` of the smallest distance. A quick repair comes first: what it
+finds is taken where it is within `QUICK` of the distance of the nearest whole shares, which nothing can beat. With more
+than `MANY` names that can move programs could take seconds: there what the quick repair finds is taken wherever it
+keeps all limits, and in place of 4 as well. A program ends after a number of nodes, not seconds: beyond it a choice can
+be missed or further away, but it is the same each time.
 
-The distance of 1 to 3 is within `GAP` of the smallest, by an integer program; or, of 1 and 2, within `QUICK` of that of
-the nearest whole shares, which nothing can beat, by a quick repair. The program ends after a number of nodes, not
-seconds: beyond that a choice can be missed or further away, but it is the same one each time.
+A row whose target is what is held, if that is whole, trades nothing, whatever it breaks.
 
 **Equalities** (dollar neutral, fully invested, a factor or a group at a number) hold with whole shares only by chance.
 One lot of a name moves `a'x` by `|a_i| lot price_i / wealth`. Of the names that take part - `a_i` is not 0, their own
@@ -40,13 +42,16 @@ from backtest.simulation.share_limits import KEPT, ShareLimits, read_limits
 from backtest.simulation.share_program import GAP, least_excess, nearest_kept
 from backtest.simulation.share_repair import Allowed, SharesProblem, quick_repair
 
-__all__ = ["GAP", "QUICK", "WIDER", "WholeShares", "round_to_shares"]
+__all__ = ["GAP", "MANY", "QUICK", "WIDER", "WholeShares", "round_to_shares"]
 
 QUICK = 0.05
 """Most that a quick repair may add to the distance of the nearest whole shares, as a fraction of it."""
 
-WIDER = 2
-"""Lots below the floor and above the ceiling of a target that are tried when floor and ceiling do not suffice."""
+MANY = 20
+"""Names that can move up to which the best choice is looked for, however long a program takes."""
+
+WIDER = 10
+"""Lots around the target and the holding that are tried when rounding the target down or up does not suffice."""
 
 WHOLE = 1e-9
 """A number of lots this near to a whole one, relative, is that one: what was computed from whole shares."""
@@ -275,13 +280,10 @@ def _round_row(q: np.ndarray, lot: np.ndarray, tradable: np.ndarray, limits: Sha
         # Told to stay, as a row is that could not be solved: nothing is to be rounded, and so nothing repaired.
         return _RowResult(choices.near, everything, False, limits.broken(limits.held, most), {})
     strict, loose = _allowed(limits, aim, unit), _allowed(limits, most, unit)
-    count = _kept(problem, choices, strict, loose)
-    if count is not None:
+    bottom, top = _window(choices, lot, limits.held)
+    count, kept = _found(problem, choices, bottom, top, strict, loose)
+    if kept:
         return _RowResult(count, choices.fixed, False, limits.broken(problem.weights(count), most), {})
-
-    bottom, top = _window(choices, WIDER)
-    count = least_excess(problem, bottom, top, loose)
-    count = choices.near if count is None else count
     x = problem.weights(count)
     broken = limits.broken(x, most)
     if _total(limits, loose, limits.held, lot, choices) <= _total(limits, loose, x, lot, choices):
@@ -289,22 +291,37 @@ def _round_row(q: np.ndarray, lot: np.ndarray, tradable: np.ndarray, limits: Sha
     return _RowResult(count, choices.fixed, False, broken, {})
 
 
-def _kept(problem: SharesProblem, choices: _Choices, strict: Allowed, loose: Allowed) -> np.ndarray | None:
-    """Return numbers of lots (N,) that keep all limits, or None."""
+def _found(
+    problem: SharesProblem, choices: _Choices, bottom: np.ndarray, top: np.ndarray, strict: Allowed, loose: Allowed
+) -> tuple[np.ndarray, bool]:
+    """Return numbers of lots (N,), and whether they keep all limits; if not, those that break them least."""
+    many = int((top > bottom).sum()) > MANY
+    quick, quick_keeps = choices.near, False
+    near_enough = (1 + QUICK) * problem.distance(choices.near)
     for allowed in (strict, loose):
-        quick = quick_repair(problem, choices.near, choices.other, allowed)
-        if quick is not None and problem.distance(quick) <= (1 + QUICK) * problem.distance(choices.near):
-            return quick
+        quick = quick_repair(problem, choices.near, bottom, top, allowed)
+        quick_keeps = not allowed.excess(problem.limits, problem.weights(quick)).any()
+        if quick_keeps and (many or problem.distance(quick) <= near_enough):
+            return quick, True
+        if many and allowed is strict:
+            continue
         exact = nearest_kept(problem, choices.below, choices.above, allowed)
-        found = [count for count in (exact, quick) if count is not None]
-        if found:
-            return min(found, key=problem.distance)
-    return nearest_kept(problem, *_window(choices, WIDER), loose)
+        if exact is not None:
+            return exact, True
+    exact = nearest_kept(problem, bottom, top, loose)
+    found = [count for count in (exact, quick if quick_keeps else None) if count is not None]
+    if found:
+        return min(found, key=problem.distance), True
+    least = None if many else least_excess(problem, bottom, top, loose)
+    return quick if least is None else least, False
 
 
-def _window(choices: _Choices, wider: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return fewest and most lots (N,), some more than next to the target, within the names' own limits."""
-    return np.maximum(choices.below - wider, choices.first), np.minimum(choices.above + wider, choices.last)
+def _window(choices: _Choices, lot: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return fewest and most lots (N,) that are tried: around target and holding, within the names' own limits."""
+    before = np.where(choices.fixed, 0.0, held / lot)
+    bottom = np.minimum(choices.below, np.floor(before)) - WIDER
+    top = np.maximum(choices.above, np.ceil(before)) + WIDER
+    return np.clip(bottom, choices.first, choices.last), np.clip(top, choices.first, choices.last)
 
 
 def _total(limits: ShareLimits, allowed: Allowed, x: np.ndarray, lot: np.ndarray, choices: _Choices) -> float:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from backtest.market import MarketPanel
+
+# With --import-mode=importlib the folder of a test is not on the path, and its helpers are modules of their own.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def dates_of(n_rows: int) -> pd.DatetimeIndex:

@@ -15,7 +15,7 @@ from backtest.errors import CostError
 from backtest.market import Delisting, MarketPanel, SpinOff
 from backtest.simulation import Decision, Execution, Financing, MissingPrices, Policy
 
-__all__ = ["FAILS", "Given", "Rates", "Run", "made_run", "random_panel", "runs"]
+__all__ = ["FAILS", "Given", "Rates", "Run", "made_run", "random_panel", "rerun", "runs"]
 
 FAILS = 9.0
 """A forecast of at least this much makes `Given` fail for that book."""
@@ -64,9 +64,9 @@ class Rates:
         return costs.estimate(panel)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """All that a run is given."""
+    """All that a run is given. It shows as the choices that made it, see `rerun`."""
 
     panel: MarketPanel
     forecasts: np.ndarray
@@ -74,11 +74,19 @@ class Run:
     weights: np.ndarray
     rates: Rates
     options: dict[str, Any] = field(default_factory=dict)
+    choices: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"rerun({list(self.choices)!r}, n_books={len(self.wealth)})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        # Hypothesis would write out every array.
+        printer.text(repr(self))
 
     def book(self, number: int) -> Run:
         """Return the run of one of the books alone."""
         one = slice(number, number + 1)
-        return Run(self.panel, self.forecasts[one], self.wealth[one], self.weights[one], self.rates, self.options)
+        return replace(self, forecasts=self.forecasts[one], wealth=self.wealth[one], weights=self.weights[one])
 
 
 def random_panel(
@@ -127,9 +135,7 @@ def random_panel(
     # Without prices a return of -1 hides what the last mark was.
     returns_at_end = [-1.0, -0.3, 0.0, 0.25] if priced else [-0.9, -0.3, 0.0, 0.25]
     over = np.arange(n_rows)[:, None] > ends
-    gone = [
-        Delisting(labels[i], index[ends[i]], float(rng.choice(returns_at_end)), "told to") for i in leaving
-    ]
+    gone = [Delisting(labels[i], index[ends[i]], float(rng.choice(returns_at_end)), "told to") for i in leaving]
     common = {
         "dollar_volume": table(holes(np.exp(rng.normal(6.0, 2.0, shape)) * (rng.random(shape) > 0.1))),
         "members": table(rng.random(shape) < 0.85) if members else None,
@@ -144,9 +150,7 @@ def random_panel(
     splits = np.where(rng.random(shape) < actions, rng.choice([2.0, 3.0, 0.1, 1.5, 0.5], shape), 1.0)
     whole = np.exp(rng.normal(3.0, 1.0, n_assets) + np.cumsum(moves, axis=0)) / np.cumprod(splits, axis=0)
     prices = np.where(over, np.nan, holes(whole))
-    opens, averages = (
-        np.where(over, np.nan, holes(whole * np.exp(rng.normal(0.0, move, shape)))) for _ in range(2)
-    )
+    opens, averages = (np.where(over, np.nan, holes(whole * np.exp(rng.normal(0.0, move, shape)))) for _ in range(2))
     dividends = np.where((rng.random(shape) < actions) & ~over, whole * rng.exponential(0.02, shape), 0.0)
     born: dict[tuple[int, int, int], SpinOff] = {}
     for _ in range(spin_offs):
@@ -169,16 +173,24 @@ def random_panel(
     )
 
 
-def made_run(choose: Callable[[Sequence[Any]], Any], *, n_books: int = 1, priced: bool | None = None) -> Run:
+def made_run(
+    choose: Callable[[Sequence[Any]], Any],
+    *,
+    n_books: int = 1,
+    fills: Sequence[str] = ("close", "open", "vwap"),
+    ends: bool = True,
+) -> Run:
     """Return a run of `n_books` books: the market, forecasts with gaps and failures, and every setting.
 
     Args:
         choose: picks one of some things, simple ones first.
         n_books: B.
-        priced: with prices, or returns alone; None leaves it to `choose`.
+        fills: to choose from. At the close a panel of returns alone is one of the choices.
+        ends: names can be delisted.
     """
     no_or_yes = (False, True)
-    priced = choose((True, False)) if priced is None else priced
+    fill = choose(fills)
+    priced = choose((True, False)) if fill == "close" else True
     rng = np.random.default_rng(choose(range(100_000)))
     n_rows, n_assets = choose(range(6, 17)), choose(range(1, 6))
     panel = random_panel(
@@ -187,7 +199,7 @@ def made_run(choose: Callable[[Sequence[Any]], Any], *, n_books: int = 1, priced
         n_assets=n_assets,
         gaps=choose((0.0, 0.1, 0.4)),
         actions=choose((0.0, 0.2)),
-        delistings=choose(range(4)),
+        delistings=choose(range(4)) if ends else 0,
         spin_offs=choose(range(5)),
         members=choose(no_or_yes),
         move=choose((0.05, 0.001, 0.3)),
@@ -212,17 +224,14 @@ def made_run(choose: Callable[[Sequence[Any]], Any], *, n_books: int = 1, priced
         holding=choose((0.0, 0.0005)),
         day_count=day_count,
     )
-    fill = choose(("close", "open", "vwap")) if priced else "close"
-    execution = Execution(
-        fill=fill, max_participation=choose((None, 0.05, 1.0)), borrow_cash=choose((True, False))
-    )
+    execution = Execution(fill=fill, max_participation=choose((None, 0.05, 1.0)), borrow_cash=choose((True, False)))
     financing = Financing(
         credit_spread=choose((0.0, 0.01)),
         debit_spread=choose((0.0, 0.05)),
         proceeds_spread=choose((0.0, 0.02)),
         day_count=day_count,
     )
-    after, lost = choose(((None, 0.0), (1, -0.3), (3, -1.0), (2, 0.1)))
+    after, lost = choose(((None, 0.0), (1, -0.3), (3, -1.0), (2, 0.1))) if ends else (None, 0.0)
     lag = choose(range(0 if fill == "close" else 1, 4))
     first = lag if fill == "close" else lag - 1
     estimated = _first_estimate(panel, rates)
@@ -242,9 +251,21 @@ def made_run(choose: Callable[[Sequence[Any]], Any], *, n_books: int = 1, priced
 
 
 @st.composite
-def runs(draw: st.DrawFn, *, n_books: int = 1, priced: bool | None = None) -> Run:
-    """Draw what `made_run` returns."""
-    return made_run(lambda some: draw(st.sampled_from(some)), n_books=n_books, priced=priced)
+def runs(draw: st.DrawFn, **limits: Any) -> Run:
+    """Draw what `made_run` returns; arguments as there."""
+    choices: list[Any] = []
+
+    def choose(some: Sequence[Any]) -> Any:
+        choices.append(draw(st.sampled_from(some)))
+        return choices[-1]
+
+    return replace(made_run(choose, **limits), choices=tuple(choices))
+
+
+def rerun(choices: Sequence[Any], **limits: Any) -> Run:
+    """Return the run that showed as these choices; with the `limits` it was drawn with."""
+    left = iter(choices)
+    return made_run(lambda _: next(left), **limits)
 
 
 def _first_estimate(panel: MarketPanel, rates: Rates) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from backtest.market import MarketPanel
 from backtest.simulation import Execution, Financing, MissingPrices
@@ -28,8 +29,8 @@ class Path:
         interest: currency.
         delisting: currency that delistings gave, or took, on the last marks.
         shares: by name, after the fill.
-        before_fill: currency by name, from the decision to the fill.
-        ruined: wealth fell to 0 or below.
+        ruined: wealth fell to 0 or below at the end of the last period.
+        ruined_at_fill: it did so at a fill, of which nothing is told.
     """
 
     wealth: list[float]
@@ -40,8 +41,8 @@ class Path:
     interest: list[float] = field(default_factory=list)
     delisting: list[float] = field(default_factory=list)
     shares: list[list[float]] = field(default_factory=list)
-    before_fill: list[list[float]] = field(default_factory=list)
     ruined: bool = False
+    ruined_at_fill: bool = False
 
 
 class Market:
@@ -56,9 +57,7 @@ class Market:
         column = {name: i for i, name in enumerate(panel.assets)}
         row_of = {date: row for row, date in enumerate(panel.dates)}
         declared = {column[d.asset]: (row_of[d.date], d.delisting_return) for d in panel.delistings}
-        self.spin_offs = [
-            (row_of[s.date], column[s.parent], column[s.child], s.ratio) for s in panel.spin_offs
-        ]
+        self.spin_offs = [(row_of[s.date], column[s.parent], column[s.child], s.ratio) for s in panel.spin_offs]
         for i in self.names:
             mark, gap, seen = (math.nan if self.priced else 1.0), 0, False
             for row in self.rows:
@@ -145,10 +144,10 @@ class Liquidity:
 
 
 def costs_of(rates, panel: MarketPanel) -> Callable[..., dict[str, float]]:
-    """Return what is paid on one name: (row of the fill, name, bought, position, wealth) -> cost name -> currency."""
+    """Return what is paid on one name: cost name -> currency. `row` is of the fill, `began` of its decision."""
     liquidity = Liquidity(panel, rates.lookback)
 
-    def paid(row: int, i: int, bought: float, position: float, wealth: float) -> dict[str, float]:
+    def paid(i: int, bought: float, position: float, *, row: int, began: int, wealth: float) -> dict[str, float]:
         buy, sell = max(bought, 0.0), max(-bought, 0.0)
         trading = (
             rates.half_spread * (buy + sell)
@@ -161,7 +160,7 @@ def costs_of(rates, panel: MarketPanel) -> Callable[..., dict[str, float]]:
             trading += rates.impact * liquidity.volatility(row, i) * abs(bought) * traded ** (rates.exponent - 1)
         years = 1 / panel.periods_per_year
         if rates.day_count:
-            years = float(panel.days[row]) / {"actual/365": 365, "actual/360": 360}[rates.day_count]
+            years = float(panel.days[began]) / {"actual/365": 365, "actual/360": 360}[rates.day_count]
         return {
             "trading_cost": trading,
             "borrow_fee": rates.borrow * years * max(-position, 0.0),
@@ -179,8 +178,6 @@ class Book:
     def __init__(self, market: Market, cash: float) -> None:
         self.market, self.cash = market, cash
         self.shares = [0.0 for _ in market.names]
-        # Received at the open of the day: they take no part in its other events.
-        self.price_at_fill = [math.nan for _ in market.names]
 
     def value(self, marks: list[float]) -> list[float]:
         """Return the currency in each name."""
@@ -193,6 +190,7 @@ class Book:
             self.shares[i] = before[i] * self.market.split(row, i)
             if self.shares[i]:
                 self.cash += self.shares[i] * self.market.dividend(row, i)
+        # What is received takes no part in the other events of that open.
         after = list(self.shares)
         for when, parent, child, ratio in self.market.spin_offs:
             if when == row:
@@ -254,7 +252,6 @@ def run_slowly(
     for row in range(first_row, last_row):
         marks = market.mark[row]
         owned = math.fsum([*book.value(marks), book.cash])
-        before = list(book.shares)
         wanted = [float(w) for w in forecasts[row - wait]]
         failed = any(w >= fails for w in wanted)
         order = [0.0 for _ in names]
@@ -266,40 +263,34 @@ def run_slowly(
             elif not failed and not math.isnan(wanted[i]):
                 order[i] = wanted[i] * owned / marks[i] - book.shares[i]
         fill_row = row
-        early = [0.0 for _ in names]
         if execution.fill != "close":
             fill_row = row + 1
-            held_before, cash_before = book.value(marks), book.cash
             book.open(fill_row)
             order = [order[i] * market.split(fill_row, i) for i in names]
             last = [marks[i] / market.split(fill_row, i) for i in names]
             prices = [market.fill_price(fill_row, i, execution.fill) for i in names]
             marks = [last[i] if math.isnan(prices[i]) else prices[i] for i in names]
             order = [0.0 if math.isnan(prices[i]) else order[i] for i in names]
-            early = earned_by_name(market, fill_row, before, held_before, book.value(marks), marks)
-            assert math.isclose(math.fsum(early), math.fsum([*book.value(marks), book.cash]) - owned, abs_tol=1e-8 * (
-                abs(owned) + math.fsum(map(abs, held_before)) + abs(cash_before)))
         held = book.value(marks)
         at_fill = math.fsum([*held, book.cash])
+        if at_fill <= 0:
+            path.ruined_at_fill = True
+            return path
         if execution.max_participation is not None:
             for i in names:
                 volume = float(panel.dollar_volume[fill_row][i])
-                most = 0.0 if math.isnan(volume) or math.isnan(marks[i]) else (
-                    execution.max_participation * volume / marks[i]
+                most = (
+                    0.0
+                    if math.isnan(volume) or math.isnan(marks[i])
+                    else (execution.max_participation * volume / marks[i])
                 )
                 order[i] = max(-most, min(most, order[i]))
 
-        def after(order: list[float]) -> tuple[float, list[float], dict[str, float]]:
-            """Return cash, positions and costs, were this order filled."""
-            bought = [0.0 if order[i] == 0 else order[i] * marks[i] for i in names]
-            positions = [held[i] + bought[i] for i in names]
-            each = [paid(fill_row, i, bought[i], positions[i], at_fill) for i in names]
-            costs = {name: math.fsum(one[name] for one in each) for name in each[0]}
-            cash = math.fsum([book.cash, *(-b for b in bought), *(-c for c in costs.values())])
-            return cash, positions, costs
-
+        after = partial(
+            settled, held=held, marks=marks, cash=book.cash, paid=partial(paid, row=fill_row, began=row, wealth=at_fill)
+        )
         if not execution.borrow_cash and after(order)[0] < 0:
-            order = scaled_to_cash(order, book.shares, lambda tried: after(tried)[0])
+            order = scaled_to_cash(order, book.shares, after)
         cash, positions, costs = after(order)
         book.shares = [book.shares[i] + order[i] for i in names]
         interest = interest_of(panel, financing, row, cash, positions)
@@ -310,7 +301,6 @@ def run_slowly(
         path.costs.append(costs)
         path.interest.append(interest)
         path.shares.append(list(book.shares))
-        path.before_fill.append(early)
         if execution.fill == "close":
             book.open(row + 1)
         path.delisting.append(book.close(row + 1))
@@ -321,36 +311,32 @@ def run_slowly(
     return path
 
 
-def earned_by_name(
-    market: Market, row: int, before: list[float], held: list[float], opened: list[float], marks: list[float]
+def settled(
+    order: list[float], *, held: list[float], marks: list[float], cash: float, paid: Callable[..., dict[str, float]]
+) -> tuple[float, list[float], dict[str, float]]:
+    """Return cash, positions and costs, were this order filled."""
+    bought = [0.0 if n == 0 else n * mark for n, mark in zip(order, marks, strict=True)]
+    positions = [h + b for h, b in zip(held, bought, strict=True)]
+    each = [paid(i, bought[i], positions[i]) for i in range(len(order))]
+    costs = {name: math.fsum(one[name] for one in each) for name in each[0]}
+    return math.fsum([cash, *(-b for b in bought), *(-c for c in costs.values())]), positions, costs
+
+
+def scaled_to_cash(
+    order: list[float], shares: list[float], after: Callable[[list[float]], tuple[float, list[float], dict[str, float]]]
 ) -> list[float]:
-    """Return what each name earned from the close to the fill, dividends and what it spun off counted to it."""
-    earned = []
-    for i in market.names:
-        after = before[i] * market.split(row, i)
-        now = 0.0 if after == 0 else after * (marks[i] + market.dividend(row, i))
-        for when, parent, child, ratio in market.spin_offs:
-            if when == row and parent == i and after:
-                now += after * ratio * marks[child]
-        earned.append(now - held[i])
-    return earned
-
-
-def scaled_to_cash(order: list[float], shares: list[float], left: Callable[[list[float]], float]) -> list[float]:
     """Return the order with the purchases that open longs scaled by one factor, the largest that leaves no debt."""
-    opening = [
-        max(shares[i] + order[i], 0.0) - max(shares[i], 0.0) if order[i] > 0 else 0.0 for i in range(len(order))
-    ]
+    opening = [max(shares[i] + order[i], 0.0) - max(shares[i], 0.0) if order[i] > 0 else 0.0 for i in range(len(order))]
 
     def part(scale: float) -> list[float]:
         return [order[i] - opening[i] + scale * opening[i] for i in range(len(order))]
 
-    if left(part(0.0)) <= 0:
+    if after(part(0.0))[0] <= 0:
         return part(0.0)
     low, high = 0.0, 1.0
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if left(part(middle)) >= 0 else (low, middle)
+        low, high = (middle, high) if after(part(middle))[0] >= 0 else (low, middle)
     return part(low)
 
 

@@ -160,6 +160,27 @@ def test_a_second_run_begins_afresh(random_panel):
     assert [panel.row(date) for date in again.fill_dates[again.turnover[0] > 0]] == list(range(5, 59, 7))
 
 
+@pytest.mark.parametrize("period", [3, 10, 20, 33])
+def test_a_run_that_is_cut_off_goes_on_in_step(random_panel, tmp_path, period):
+    class Cut(Exception):
+        pass
+
+    def cut(done, total):
+        if done == period:
+            raise Cut
+
+    panel = random_panel()
+    policy = PeriodicRebalance(FixedWeights([0.2] * 5), 7)
+    run = {"costs": TradingCost(0.001), "first_row": 3, "checkpoint": tmp_path, "checkpoint_every": 5}
+    with pytest.raises(Cut):
+        simulate(panel, policy, **run, progress=cut)
+
+    result = simulate(panel, policy, **run)
+
+    whole = simulate(panel, policy, costs=TradingCost(0.001), first_row=3)
+    assert result.positions.tobytes() == whole.positions.tobytes()
+
+
 def test_between_decisions_the_book_drifts(random_panel):
     panel = random_panel(cash_rate=None)
     result = simulate(panel, PeriodicRebalance(FixedWeights([0.2] * 5), "month"), costs=None, first_row=1)

@@ -10,6 +10,7 @@ programming (DPP).
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from backtest.solver.solution import INACCURATE, Status
 __all__ = ["PlanProgram", "structure_of"]
 
 SOLVED = 1e-8
-"""Relative residual up to which a plan counts as solved. Market impact, whose cones are sharp where nothing is traded,
+"""Residual up to which a plan counts as solved. Market impact, whose cones are sharp where nothing is traded,
 seldom gets below 1e-9; the weights are then within 1e-7 of the optimum's. Quadratic plans end at 1e-15."""
 
 
@@ -89,9 +90,10 @@ class PlanProgram:
             parts.sides.append(self.weights[horizon - 1] == end)
         before_end = self.weights if plan.end is None else self.weights[: horizon - 1]
         if plan.stuck.any() and before_end.size:
-            stuck = parts.given((n,), lambda plan: plan.stuck.astype(float))
+            each = np.ones((before_end.shape[0], 1))
+            stuck = parts.given((1, n), lambda plan: plan.stuck[None].astype(float))
             kept = parts.given((1, n), lambda plan: np.where(plan.stuck, plan.held, 0.0)[None] / plan.size)
-            parts.sides.append(before_end @ cp.diag(stuck) == np.ones((before_end.shape[0], 1)) @ kept)
+            parts.sides.append(cp.multiply(each @ stuck, before_end) == each @ kept)
         self.program = cp.Problem(cp.Minimize(parts.cost), parts.sides)
         self._reads, self._solver = parts.reads, cp.CLARABEL
 
@@ -120,10 +122,27 @@ class PlanProgram:
                     break
                 continue
             x, s, z = (np.asarray(part, dtype=float) for part in (raw.x, raw.s, raw.z))
-            residual = system.error(x, s, z)
+            residual = _residual(system, x, s, z)
             if residual < best[2] and residual <= INACCURATE:
                 weights = x[start : start + self.weights.size].reshape(plan.shape, order="F") * plan.size
                 best = (weights, Status.SOLVED if residual <= SOLVED else Status.INACCURATE, residual)
             if best[2] <= SOLVED:
                 break
         return best
+
+
+def _residual(system: ConicSystem, x: np.ndarray, s: np.ndarray, z: np.ndarray) -> float:
+    """Return by how much a solution misses stationarity, feasibility and a gap of 0, relative to 1 or what is larger.
+
+    Weights and prices are about 1 in the units of a program; where the best plan is to hold nothing, all is 0, and
+    rounding must not be measured by rounding.
+    """
+    force, bend = system.matrix.T @ z, system.quadratic @ x
+    stationarity = _share(bend + system.linear + force, bend, system.linear, force)
+    feasibility = _share(system.matrix @ x + s - system.right, abs(system.matrix) @ np.abs(x), s, system.right)
+    return max(stationarity, feasibility, _share(s @ z, x @ bend, system.linear @ x))
+
+
+def _share(rest: Any, *parts: Any) -> float:
+    """Return the largest of `rest` as a share of the largest of the parts, or of 1."""
+    return float(np.abs(rest).max(initial=0.0) / max(1.0, *(np.abs(part).max(initial=0.0) for part in parts)))
