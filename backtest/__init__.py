@@ -1,6 +1,6 @@
 """Cost-aware portfolio backtests, and the question whether training on what the portfolio does beats squared error."""
 
-from backtest.analysis import Comparison, compare, compare_strategies
+from backtest.analysis import Comparison, attribute, capacity_curve, compare, compare_strategies
 from backtest.market import (
     MarketPanel,
     load_dataset,
@@ -20,6 +20,8 @@ __all__ = [
     "SimulationResult",
     "Solution",
     "Strategy",
+    "attribute",
+    "capacity_curve",
     "compare",
     "compare_strategies",
     "load_dataset",

@@ -7,12 +7,9 @@ there. A file holds the stretch, and what is owned and remembered at its end.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
 import pickle
 import re
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,8 +23,9 @@ from backtest.market import MarketPanel
 from backtest.simulation.ledger import Ledger
 from backtest.simulation.policies import Policy
 from backtest.simulation.record import Record
+from backtest.simulation.saving import whole_file
 
-__all__ = ["Checkpoint", "fingerprint", "write_whole"]
+__all__ = ["Checkpoint", "fingerprint"]
 
 
 def fingerprint(panel: MarketPanel, *parts: Any) -> str:
@@ -88,18 +86,18 @@ class Checkpoint:
     def keep(self, record: Record, policy: Policy, ledger: Ledger, row: int) -> None:
         """Write down the periods since the last time, up to the one that ends at `row`."""
         end = row - record.start
-        content = io.BytesIO()
-        np.savez(
-            content,
-            allow_pickle=False,
-            run=np.array(self.run),
-            events=_written_events(record.new_events()),
-            shares=ledger.shares,
-            cash=ledger.cash,
-            **{f"memory:{name}": value for name, value in policy.memory().items()},
-            **record.stretch(self.done, end),
-        )
-        write_whole(self.folder / f"periods-{self.done:06d}-{end:06d}.npz", content.getvalue())
+        kept = self.folder / f"periods-{self.done:06d}-{end:06d}.npz"
+        with whole_file(kept) as file:
+            np.savez(
+                file,
+                allow_pickle=False,
+                run=np.array(self.run),
+                events=_written_events(record.new_events()),
+                shares=ledger.shares,
+                cash=ledger.cash,
+                **{f"memory:{name}": value for name, value in policy.memory().items()},
+                **record.stretch(self.done, end),
+            )
         self.done = end
 
     def _read(self, path: Path) -> dict[str, np.ndarray]:
@@ -125,17 +123,3 @@ def _written_events(events: list[tuple[pd.Timestamp, str, str, str, str]]) -> np
 
 def _read_events(written: np.ndarray) -> list[tuple[pd.Timestamp, str, str, str, str]]:
     return [(pd.Timestamp(date), *rest) for date, *rest in json.loads(written.tobytes())]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or, when the program is cut off meanwhile, as it was before."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise

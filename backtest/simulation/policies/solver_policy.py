@@ -24,6 +24,11 @@ class SolverPolicy(Policy):
     solver: PositionSolver
 
     @property
+    def first_fill(self) -> int:  # type: ignore[override]
+        """The first row at which everything that the solver's costs and constraints estimate is known."""
+        return self.solver.first_row
+
+    @property
     def constraints(self) -> Sequence[Constraint]:  # type: ignore[override]
         """Those of the solver."""
         return self.solver.constraints
