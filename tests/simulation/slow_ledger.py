@@ -58,6 +58,7 @@ class Market:
         row_of = {date: row for row, date in enumerate(panel.dates)}
         declared = {column[d.asset]: (row_of[d.date], d.delisting_return) for d in panel.delistings}
         self.spin_offs = [(row_of[s.date], column[s.parent], column[s.child], s.ratio) for s in panel.spin_offs]
+        got = {(row, child) for row, _, child, _ in self.spin_offs}
         for i in self.names:
             mark, gap, seen = (math.nan if self.priced else 1.0), 0, False
             for row in self.rows:
@@ -72,7 +73,10 @@ class Market:
                 if i in declared and row >= declared[i][0]:
                     if row == declared[i][0]:
                         self.end[i][row] = declared[i][1]
-                elif missing is not None and seen and gap == missing.after:
+                elif (
+                    missing is not None and seen and (gap == missing.after or (gap > missing.after and (row, i) in got))
+                ):
+                    # What is received of a name that ended already ends at once.
                     self.end[i][row] = missing.delisting_return
 
     def split(self, row: int, i: int) -> float:
