@@ -43,7 +43,6 @@ class Settings:
         execution: how orders are filled.
         rates: of credits, debits and short proceeds, (T,) each.
         costs: (name, cost) of what is charged.
-        wait: rows from a forecast to the decision.
         in_currency: wealth is in currency, and costs may depend on it.
         on_failure: hold, or raise.
     """
@@ -53,7 +52,6 @@ class Settings:
     execution: Execution
     rates: tuple[np.ndarray, np.ndarray, np.ndarray]
     costs: tuple[tuple[str, Cost], ...]
-    wait: int
     in_currency: bool
     on_failure: Literal["hold", "raise"]
 

@@ -113,7 +113,6 @@ def simulate(
         execution=execution,
         rates=financing.rates(panel),
         costs=tuple(charged),
-        wait=wait,
         in_currency=initial_wealth is not None,
         on_failure=on_failure,
     )
