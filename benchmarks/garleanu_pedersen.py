@@ -108,7 +108,7 @@ def first_trade(model: Model, horizon: int) -> np.ndarray:
     steps = [model.loadings @ np.linalg.matrix_power(fading, step) @ model.factors for step in range(horizon)]
     dates, assets = pd.date_range("2020-01-01", periods=1), pd.Index([f"asset {i}" for i in range(n)])
     policy = MultiPeriod(PositionSolver(costs), forecasts=np.array([steps]), discount=1 - RATE)
-    market = MarketSnapshot(assets=assets, rows=np.array([0]), dates=dates)
+    market = MarketSnapshot(assets=assets, rows=np.array([0]), calendar=dates)
     held, tradable = model.held[None], np.ones((1, n), dtype=bool)
     return policy.prepare(dates, assets, lag=0).decide(np.full((1, n), np.nan), held, market, tradable).q[0]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from numbers import Real
 
@@ -46,6 +46,14 @@ class Cost(ABC):
     @abstractmethod
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
         """Return the pieces this cost adds to the canonical problem, given the weights held before trading (B, N)."""
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Return what the terms are a function of, so that a solver of many like problems lowers the cost once.
+
+        Two markets with equal keys, of the same assets, give the same terms, in which `held` stands, if at all, as the
+        tensor that `terms` was given and not in a number worked out from it. None: lower the cost anew each time.
+        """
+        return None
 
     def estimate(self, panel: MarketPanel) -> Cost:
         """Return this cost with everything it estimates fitted to `panel`, row `t` from rows up to `t` alone."""
@@ -109,6 +117,10 @@ class ScaledCost(Cost):
         """Return the scaled pieces."""
         return self.cost.terms(held, market).scaled(self.weight)
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """That of the cost it scales."""
+        return self.cost.terms_key(market)
+
     def estimate(self, panel: MarketPanel) -> Cost:
         """Return the scaled cost with its estimates fitted."""
         return ScaledCost(self.weight, self.cost.estimate(panel))
@@ -159,6 +171,11 @@ class SumOfCosts(Cost):
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
         """Return the pieces of all summands."""
         return sum((cost.terms(held, market) for cost in self.summands), CostTerms())
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Those of all summands; None where one has none."""
+        keys = tuple(cost.terms_key(market) for cost in self.summands)
+        return None if None in keys else keys
 
     def estimate(self, panel: MarketPanel) -> Cost:
         """Return the sum with every estimate fitted."""

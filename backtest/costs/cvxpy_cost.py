@@ -162,7 +162,7 @@ def market_rows(market: MarketSnapshot | None, index: np.ndarray) -> MarketSnaps
     """Return the market at the rows `index` of its batch; a market of one row serves all rows."""
     if market is None:
         return None
-    shared = ("assets", "feature_names", "periods_per_year")
+    shared = ("assets", "calendar", "feature_names", "periods_per_year")
     picked = {}
     for part in fields(market):
         value = getattr(market, part.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -95,6 +96,10 @@ class DenseRisk(Cost):
         if diagonal.ndim == 1:
             diagonal, loadings = diagonal.unsqueeze(0), loadings.unsqueeze(0)
         return CostTerms(diagonal=diagonal.to(held), loadings=(loadings.to(held),))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same for a given covariance; an estimated one changes with every row."""
+        return () if self.lookback is None else None
 
     @cached_property
     def _matrix(self) -> Tensor:

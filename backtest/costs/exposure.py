@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,10 @@ class Exposure(Cost):
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
         """Return its loadings."""
         return CostTerms(loadings=(self._loadings(held, market),))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same for given loadings; features change with every row."""
+        return None if self.loadings is None else ()
 
     def _loadings(self, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         if self.loadings is not None:

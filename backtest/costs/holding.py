@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -49,6 +50,12 @@ class _AnnualFee(Cost):
         left, right = (zero, rate) if self.side > 0 else (-rate, zero)
         return CostTerms(ramps=(Ramp(start=zero, left=left, right=right),))
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """The length of a period."""
+        if self.day_count is None:
+            return self.periods_per_year or (None if market is None else market.periods_per_year)
+        return None if market is None or market.days is None else tuple(market.days.tolist())
+
     def _rate(self, held: Tensor, market: MarketSnapshot | None) -> Tensor | float:
         """Return the rate of the period, as what positions (B, N) are multiplied by."""
         name = type(self).__name__
@@ -57,6 +64,8 @@ class _AnnualFee(Cost):
             return rate / periods_in_a_year(self.periods_per_year, market, name)
         if market is None or market.days is None:
             raise CostError(f"{name}: day_count counts calendar days: pass market=panel.at(rows)")
+        if len(market.days) == 1:
+            return rate * float(market.days[0]) / DAYS_IN_A_YEAR[self.day_count]
         return rate * one_a_row(market.days, held, "the market's days") / DAYS_IN_A_YEAR[self.day_count]
 
 
@@ -110,3 +119,7 @@ class HoldingFee(Cost):
         """Return a kink at 0."""
         rate = aligned(self.rate, held, market, "HoldingFee rate")
         return CostTerms(ramps=(Ramp(start=torch.zeros_like(rate), left=-rate, right=rate),))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()

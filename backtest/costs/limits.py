@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,10 @@ class Constraint(ABC):
     @abstractmethod
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
         """Return the pieces this constraint adds to the canonical problem, given the weights held (B, N)."""
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Return what the terms are a function of besides the assets; see `Cost.terms_key`."""
+        return None
 
     def estimate(self, panel: MarketPanel) -> Constraint:
         """Return this constraint with everything it estimates fitted to `panel`, row `t` from rows up to `t` alone."""
@@ -49,6 +54,10 @@ class DollarNeutral(Constraint):
         """Return one equality."""
         return _sum_to(0.0, held)
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
+
 
 @dataclass(frozen=True)
 class FullyInvested(Constraint):
@@ -57,6 +66,10 @@ class FullyInvested(Constraint):
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
         """Return one equality."""
         return _sum_to(1.0, held)
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +89,10 @@ class LeverageLimit(Constraint):
         """Return a limit on the L1 norm of the weights."""
         return LimitTerms(leverage=one_a_row(self.limit, held, "LeverageLimit limit").squeeze(-1))
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
+
 
 @dataclass(frozen=True, eq=False)
 class TurnoverLimit(Constraint):
@@ -93,6 +110,10 @@ class TurnoverLimit(Constraint):
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
         """Return a limit on the L1 norm of the trades."""
         return LimitTerms(turnover=one_a_row(self.limit, held, "TurnoverLimit limit").squeeze(-1))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
 
     @property
     def depends_on_held(self) -> bool:

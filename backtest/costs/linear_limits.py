@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,10 @@ class CashFloor(Constraint):
         bound = 1 - one_a_row(self.minimum, held, "CashFloor minimum")
         return LimitTerms(inequality=(torch.ones_like(held[:1]).unsqueeze(1), bound))
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
+
 
 @dataclass(frozen=True, eq=False)
 class LinearLimit(Constraint):
@@ -85,6 +89,10 @@ class LinearLimit(Constraint):
                 )
         return _between(matrix, self.lower, self.upper, names, held, "LinearLimit")
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
+
 
 @dataclass(frozen=True, eq=False)
 class FactorLimit(Constraint):
@@ -117,6 +125,10 @@ class FactorLimit(Constraint):
             loadings = loadings_of(self.loadings, held, market, "FactorLimit loadings")
             names = list(self.loadings.columns) if isinstance(self.loadings, pd.DataFrame) else None
         return _between(loadings.mT, self.lower, self.upper, names, held, "FactorLimit")
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same for given loadings; features change with every row."""
+        return None if self.loadings is None else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +166,10 @@ class GroupLimit(Constraint):
         codes = pd.Index(self.names).get_indexer(pd.Index(groups))
         members = torch.as_tensor(codes == np.arange(len(self.names))[:, None])
         return _between(members.to(held).unsqueeze(0), self.lower, self.upper, self.names, held, "GroupLimit")
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
 
 
 def _check_bounds(lower: Bounds, upper: Bounds, owner: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,10 @@ class Ridge(Cost):
         """Return its diagonal."""
         return CostTerms(diagonal=aligned(self.weight, held, market, "Ridge weight"))
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
+
 
 @dataclass(frozen=True, eq=False)
 class L1(Cost):
@@ -61,6 +66,10 @@ class L1(Cost):
         """Return a kink at 0."""
         weight = aligned(self.weight, held, market, "L1 weight")
         return CostTerms(ramps=(Ramp(start=torch.zeros_like(weight), left=-weight, right=weight),))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +112,10 @@ class SoftL1(Cost):
         if self.form == "root":
             return CostTerms(curves=(Root(centre=torch.zeros_like(width), weight=weight, width=width),))
         return CostTerms(ramps=(Ramp(start=-width, left=-weight, right=weight, end=width),))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
 
     def _parameters(self, held: Tensor, market: MarketSnapshot | None) -> tuple[Tensor, Tensor]:
         weight = aligned(self.weight, held, market, "SoftL1 weight")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,10 @@ class LongOnly(Constraint):
         """Return a lower limit of 0."""
         return LimitTerms(lower=torch.zeros_like(held[:1]))
 
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
+
 
 @dataclass(frozen=True, eq=False)
 class PositionLimit(Constraint):
@@ -45,6 +49,10 @@ class PositionLimit(Constraint):
         """Return two-sided limits on each weight."""
         limit = aligned(self.limit, held, market, "PositionLimit limit")
         return LimitTerms(lower=-limit, upper=limit)
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +77,10 @@ class PositionBounds(Constraint):
             lower=aligned(self.lower, held, market, "PositionBounds lower"),
             upper=aligned(self.upper, held, market, "PositionBounds upper"),
         )
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same: what is given does not change."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,6 +86,14 @@ class FactorRisk(Cost):
         """Return loadings and diagonal."""
         loadings, specific = self._model(held, market)
         return CostTerms(diagonal=specific, loadings=(loadings,))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """The models in force; always the same for a given model."""
+        if self.n_factors is None:
+            return ()
+        if self.history is None or market is None or market.rows is None:
+            return None
+        return tuple(self.history.at(market.rows).tolist())
 
     def _model(self, held: Tensor, market: MarketSnapshot | None) -> tuple[Tensor, Tensor]:
         """Return loadings (B | 1, N, k) for unit factors, and specific variance (B | 1, N)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -57,6 +58,16 @@ class RiskLimit(Constraint):
                 f"RiskLimit needs a quadratic risk, such as FactorRisk, DenseRisk or Ridge; {risk!r} is not quadratic"
             )
         return LimitTerms(quadratic=(QuadraticLimit(terms, self._variance(held, market) / 2),))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """That of the risk, and the length of a period where the limit is one of a year."""
+        if self.benchmark is not None:
+            return None
+        if self.volatility is not None:
+            return self.risk.terms_key(market)
+        key = self.risk.terms_key(market)
+        periods = self.periods_per_year or (None if market is None else market.periods_per_year)
+        return None if key is None else (key, periods)
 
     def estimate(self, panel: MarketPanel) -> RiskLimit:
         """Return this limit with its risk fitted."""

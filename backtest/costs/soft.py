@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +78,10 @@ class Soft(Cost):
                 alone = LimitTerms(**{part: getattr(limit, part)})
                 terms = terms + CostTerms(soft=(SoftLimit(alone, weight),))
         return terms + CostTerms(smooth=tuple(_SoftQuadratic(quadratic, weight) for quadratic in limit.quadratic))
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """That of the constraint."""
+        return self.constraint.terms_key(market)
 
     def estimate(self, panel: MarketPanel) -> Soft:
         """Return this penalty with the limit's estimates fitted."""

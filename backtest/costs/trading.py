@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,6 +133,10 @@ class TradingCost(Cost):
                 else CostTerms(curves=(Power(centre=held, weight=weight, exponent=self.exponent),))
             )
         return terms
+
+    def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
+        """Always the same for linear costs; curvature is around the weights held, and impact changes with wealth."""
+        return () if is_zero(self.quadratic) and is_zero(self.impact) else None
 
     def _rates(self, held: Tensor, market: MarketSnapshot | None) -> tuple[Tensor, Tensor]:
         """Return the linear rates of buying and selling, (B | 1, N) each."""

@@ -353,7 +353,7 @@ class MarketPanel:
         return MarketSnapshot(
             assets=self.assets,
             rows=rows,
-            dates=self.dates[index],
+            calendar=self.dates,
             dollar_volume=None if self.dollar_volume is None else self.dollar_volume[index],
             volatility=None if self.volatility is None else self.volatility[index],
             days=self.days[index],

@@ -19,7 +19,7 @@ class MarketSnapshot:
     Attributes:
         assets: (N,) labels.
         rows: (B,) row numbers in the panel.
-        dates: (B,) dates of the rows.
+        calendar: (T,) dates of all rows of the panel.
         dollar_volume: (B, N) currency per period; NaN = unknown.
         volatility: (B, N) realized volatility of the period that ends at the row, return per period; NaN = unknown.
         days: (B,) calendar days from the row's date to the next row's; the usual gap at a panel's last row.
@@ -31,7 +31,7 @@ class MarketSnapshot:
 
     assets: pd.Index | None = None
     rows: np.ndarray | None = None
-    dates: pd.DatetimeIndex | None = None
+    calendar: pd.DatetimeIndex | None = None
     dollar_volume: np.ndarray | None = None
     volatility: np.ndarray | None = None
     days: np.ndarray | None = None
@@ -39,3 +39,9 @@ class MarketSnapshot:
     feature_names: tuple[str, ...] = ()
     periods_per_year: float | None = None
     wealth: np.ndarray | None = None
+
+    @property
+    def dates(self) -> pd.DatetimeIndex | None:
+        """(B,) dates of the rows; None without rows or calendar."""
+        # Looked up when asked for: pandas takes longer over it than a simulation over all else of a snapshot.
+        return None if self.calendar is None or self.rows is None else self.calendar[self.rows]

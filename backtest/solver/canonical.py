@@ -22,7 +22,7 @@ from backtest.costs.curves import pick_rows
 from backtest.errors import CostError
 from backtest.market import MarketSnapshot
 
-__all__ = ["CanonicalProblem", "assemble"]
+__all__ = ["CanonicalProblem", "add_up", "assemble", "lower_cost", "mask_untradable", "named_limits"]
 
 MAXIMUM_SOFTNESS = 1e200
 """Softness of a limit whose penalty weighs nothing."""
@@ -132,11 +132,29 @@ def assemble(
         holding_periods: (1, 1) or (B, 1); costs paid per trade are divided by it.
         smoothing: weight over which every kink is smoothed (Huber); 0 leaves kinks as they are.
     """
+    parts = [lower_cost(cost, held, market, holding_periods) for _, cost in costs.parts]
+    limits = [constraint.terms(held, market) for constraint in constraints]
+    problem = add_up(p, held, parts, named_limits(constraints, limits), smoothing=smoothing)
+    return problem if tradable is None else mask_untradable(problem, tradable)
+
+
+def lower_cost(cost: Cost, held: Tensor, market: MarketSnapshot | None, holding_periods: Tensor) -> CostTerms:
+    """Return the pieces of one part of the costs, divided by the holding periods where it is paid per trade."""
+    terms = cost.terms(held, market)
+    return terms.scaled(1 / holding_periods) if cost.paid_per_trade else terms
+
+
+def add_up(
+    p: Tensor,
+    held: Tensor,
+    parts: Sequence[CostTerms],
+    limits: tuple[tuple[str, LimitTerms], ...],
+    *,
+    smoothing: float,
+) -> CanonicalProblem:
+    """Return the problem whose costs and limits are `parts` and `limits`; all assets can be traded."""
     n_assets = p.shape[-1]
-    terms = CostTerms()
-    for _, cost in costs.parts:
-        part = cost.terms(held, market)
-        terms = terms + (part.scaled(1 / holding_periods) if cost.paid_per_trade else part)
+    terms = sum(parts, CostTerms())
     ramps = _merge_kinks(list(terms.ramps), held)
     if smoothing > 0:
         ramps = [ramp.widened(smoothing) for ramp in ramps]
@@ -147,7 +165,6 @@ def assemble(
     leverage: list[Tensor] = []
     turnover: list[Tensor] = []
     quadratic: list[QuadraticLimit] = []
-    limits = _named_limits(constraints, held, market, tradable)
     for _, limit in limits:
         lower = lower if limit.lower is None else torch.maximum(lower, limit.lower)
         upper = upper if limit.upper is None else torch.minimum(upper, limit.upper)
@@ -222,28 +239,39 @@ def _pick(part: Part, index: Tensor) -> Part:
     return result
 
 
-def _named_limits(
-    constraints: Sequence[Constraint], held: Tensor, market: MarketSnapshot | None, tradable: Tensor | None
-) -> tuple[tuple[str, LimitTerms], ...]:
-    """Return the terms of every constraint, the tradable mask the last of them."""
+def named_limits(constraints: Sequence[Constraint], limits: Sequence[LimitTerms]) -> tuple[tuple[str, LimitTerms], ...]:
+    """Return the terms of every constraint under its name, unique."""
     named: dict[str, LimitTerms] = {}
-    for constraint in constraints:
+    for constraint, terms in zip(constraints, limits, strict=True):
         name = _name_of(constraint)
         repeats = sum(known == name or known.startswith(f"{name} #") for known in named)
-        terms = constraint.terms(held, market)
-        if tradable is not None:
-            # An asset that cannot be traded keeps its weight, even one that its own limits would not allow.
-            terms = replace(
-                terms,
-                lower=None if terms.lower is None else torch.where(tradable, terms.lower, -torch.inf),
-                upper=None if terms.upper is None else torch.where(tradable, terms.upper, torch.inf),
-            )
         named[f"{name} #{repeats + 1}" if repeats else name] = terms
-    if tradable is not None and not bool(tradable.all()):
-        named["tradable mask"] = LimitTerms(
-            lower=torch.where(tradable, -torch.inf, held), upper=torch.where(tradable, torch.inf, held)
-        )
     return tuple(named.items())
+
+
+def mask_untradable(problem: CanonicalProblem, tradable: Tensor) -> CanonicalProblem:
+    """Return the problem in which assets that are not `tradable` (B, N) keep their weight.
+
+    They do even where their own limits would not allow it.
+    """
+    if bool(tradable.all()):
+        return problem
+
+    def freed(terms: LimitTerms) -> LimitTerms:
+        return replace(
+            terms,
+            lower=None if terms.lower is None else torch.where(tradable, terms.lower, -torch.inf),
+            upper=None if terms.upper is None else torch.where(tradable, terms.upper, torch.inf),
+        )
+
+    held = problem.held
+    mask = LimitTerms(lower=torch.where(tradable, -torch.inf, held), upper=torch.where(tradable, torch.inf, held))
+    return replace(
+        problem,
+        lower=torch.where(tradable, problem.lower, held),
+        upper=torch.where(tradable, problem.upper, held),
+        limits=(*((name, freed(terms)) for name, terms in problem.limits), ("tradable mask", mask)),
+    )
 
 
 def _name_of(constraint: Constraint) -> str:

@@ -15,7 +15,7 @@ from backtest.solver.compiled_response import Arrays, compile_function, norm_mul
 from backtest.solver.dual import ROUNDING, Dual
 from backtest.solver.newton import LEAP, MAX_ITERATIONS, OVERSHOOT, SMALLEST_DAMPING, TOLERANCE, DualPoint
 
-__all__ = ["maximise_dual_compiled"]
+__all__ = ["maximise_arrays", "maximise_dual_compiled"]
 
 TINY = 1e-300
 EPSILON = 2.3e-16
@@ -23,17 +23,32 @@ EPSILON = 2.3e-16
 
 def maximise_dual_compiled(dual: Dual, start: torch.Tensor | None = None) -> DualPoint:
     """Maximise the dual function of every row; like `maximise_dual`, for float64 tensors on the CPU."""
-    n_rows, n_assets = dual.c.shape
-    n_multipliers = dual.offset.shape[1]
-    z = np.zeros((n_rows, n_multipliers)) if start is None else start.numpy().copy()
-    np.maximum(z[:, dual.n_free :], 0.0, out=z[:, dual.n_free :])
+    kind = (dual.n_factors, dual.n_free, dual.n_leverage, dual.n_turnover)
+    found = maximise_arrays(Arrays.of(dual), kind, None if start is None else start.numpy())
+    return DualPoint(*(torch.from_numpy(part) for part in found))
+
+
+def maximise_arrays(
+    arrays: Arrays, kind: tuple[int, int, int, int], start: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Maximise the dual function of every row of a problem given as arrays.
+
+    Args:
+        arrays: B rows.
+        kind: (n_factors, n_free, n_leverage, n_turnover).
+        start: (B, R) multipliers to start from; None is 0.
+
+    Returns:
+        What `DualPoint` has, in its order, as arrays.
+    """
+    n_rows, n_assets = arrays.c.shape
+    z = np.zeros((n_rows, arrays.offset.shape[1])) if start is None else start.copy()
+    np.maximum(z[:, kind[1] :], 0.0, out=z[:, kind[1] :])
     x, flexibility = np.empty((n_rows, n_assets)), np.empty((n_rows, n_assets))
     error, iterations = np.zeros(n_rows), np.zeros(n_rows, dtype=np.int64)
     unbounded = np.zeros(n_rows, dtype=np.bool_)
-    kind = (dual.n_factors, dual.n_free, dual.n_leverage, dual.n_turnover)
-    _maximise(tuple(Arrays.of(dual)), kind, z, x, flexibility, error, unbounded, iterations)
-    tensors = (torch.from_numpy(part) for part in (z, x, flexibility, error, unbounded, iterations))
-    return DualPoint(*tensors)
+    _maximise(tuple(arrays), kind, z, x, flexibility, error, unbounded, iterations)
+    return z, x, flexibility, error, unbounded, iterations
 
 
 # In what follows `row` is the tuple of one row's arrays, in the order of `Arrays`, and `kind` the tuple

@@ -65,11 +65,10 @@ class Arrays(NamedTuple):
 
         curves = separable.curves
         parts = [_parameters(curve) for curve in curves]
-        nothing = np.zeros((1, 0, dual.c.shape[-1]))
 
         def by_curve(number: int) -> np.ndarray:
             if not parts:
-                return nothing
+                return np.zeros((1, 0, dual.c.shape[-1]))
             return plain(torch.stack(torch.broadcast_tensors(*(part[number] for part in parts)), dim=1))
 
         return Arrays(

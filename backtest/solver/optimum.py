@@ -35,3 +35,13 @@ class Optimum:
     limit_multipliers: Tensor
     normals: Tensor | None = None
     hessian: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """Weights (B, N)."""
+        return self.point.x
+
+    @property
+    def iterations(self) -> Tensor:
+        """Newton steps (B,)."""
+        return self.point.iterations

@@ -13,19 +13,18 @@ from backtest.costs import Constraint, Cost
 from backtest.errors import InfeasibleError, SettingsError, SolverError, UnboundedError
 from backtest.market import MarketPanel, MarketSnapshot
 from backtest.solver.canonical import CanonicalProblem, assemble
-from backtest.solver.conic import needs_cone_solver, solve_conic
+from backtest.solver.conic import needs_cone_solver
 from backtest.solver.derivative import SolutionMap, attach
 from backtest.solver.feasibility import clashing_constraints, endless_direction
 from backtest.solver.inner import count_multipliers
 from backtest.solver.inputs import Batch, read_batch
-from backtest.solver.optimise import optimise
 from backtest.solver.optimum import Optimum
-from backtest.solver.solution import DerivativeMap, Solution, Status, status_of
+from backtest.solver.solution import DerivativeMap, Solution, Status
+from backtest.solver.solve_problem import solve_problem
 from backtest.solver.warm_start import WarmStarts, check_keys
 
 __all__ = ["PositionSolver"]
 
-_UNFINISHED = torch.tensor([int(Status.INACCURATE), int(Status.FAILED)], dtype=torch.int8)
 OnFailure = Literal["raise", "hold", "nan"]
 
 
@@ -106,24 +105,19 @@ class PositionSolver:
             given = read_batch(p, held, market, tradable)
             batch, bad_input = _without_bad_rows(given)
             problem = self.problem(batch.p, batch.held, market=batch.market, tradable=batch.tradable)
-            if needs_cone_solver(problem):
-                return self._solve_by_cones(given, batch, problem, bad_input, on_failure)
+            first = None
             if isinstance(start, WarmStarts):
                 keys = check_keys(_keys(keys, batch), len(batch.p))
                 first = start.recall(keys, count_multipliers(problem), batch.p)
-            else:
+            elif not needs_cone_solver(problem):
                 first = start
-            optimum = optimise(problem, first)
-            statuses = status_of(problem, optimum, bad_input)
-            if first is not None and bool(torch.isin(statuses.cpu(), _UNFINISHED).any()):
-                # A start far from the solution can leave a row where digits are lost: all begin anew.
-                optimum = optimise(problem)
-                statuses = status_of(problem, optimum, bad_input)
-            if isinstance(start, WarmStarts):
+            optimum, statuses = solve_problem(problem, bad_input, first)
+            if isinstance(start, WarmStarts) and isinstance(optimum, Optimum):
                 assert keys is not None
                 start.remember(keys, optimum.point.z, statuses <= Status.INACCURATE)
-            q = self._settle(optimum.point.x, given, problem, statuses, on_failure)
-            return Solution(batch.like_input(q), statuses, optimum.point.iterations, problem, optimum)
+            x, iterations = optimum.x, optimum.iterations
+            q = self._settle(x, given, problem, statuses, on_failure)
+            return Solution(batch.like_input(q), statuses, iterations, problem, optimum)
 
     def __call__(
         self,
@@ -178,15 +172,6 @@ class PositionSolver:
             holding_periods=periods,
             smoothing=self.smoothing,
         )
-
-    def _solve_by_cones(
-        self, given: Batch, batch: Batch, problem: CanonicalProblem, bad_input: Tensor, on_failure: OnFailure
-    ) -> Solution:
-        found = solve_conic(problem)
-        found = replace(found, solution_map=found.solution_map.silenced(bad_input))
-        statuses = torch.where(bad_input, int(Status.BAD_INPUT), found.statuses)
-        q = self._settle(found.x, given, problem, statuses, on_failure)
-        return Solution(batch.like_input(q), statuses, found.iterations, problem, found)
 
     def _settle(
         self, x: Tensor, given: Batch, problem: CanonicalProblem, statuses: Tensor, on_failure: OnFailure

@@ -249,8 +249,9 @@ class _Breaks:
 
     def add(self, place: Tensor, *, kink: bool = False, bend: Tensor | None = None) -> None:
         at_held = not self.held_is_in and place is self.held
-        # The jumps of the norm limits share the place of a kink that is there already.
-        at_zero = not self.zero_is_in and not at_held and kink and not bool(place.any())
+        # The jumps of the norm limits share the place of a kink that is there already. Whether nothing is held is not
+        # asked: the table of one row must not depend on what the other rows of its batch hold.
+        at_zero = not self.zero_is_in and kink and place is not self.held and not bool(place.any())
         self.zero_is_in, self.held_is_in = self.zero_is_in or at_zero, self.held_is_in or at_held
         self._put(place, bend, zero=at_zero, trade=at_held)
 

@@ -61,7 +61,7 @@ def market(row=20, books=1):
     return MarketSnapshot(
         assets=ASSETS,
         rows=np.array([row]),
-        dates=DATES[row : row + 1],
+        calendar=DATES,
         features=features,
         feature_names=("x",),
         wealth=np.full(books, 1e6),
@@ -206,7 +206,7 @@ def one_name(horizon, forecasts, *, rate=0.0025, terminal=None, held=0.0, discou
     policy = MultiPeriod(
         solver, horizon, lambda p, at: np.tile(steps[None, :, None], (1, 1, p.shape[1])), discount, terminal
     ).prepare(DATES, ASSETS[:1], lag=1)
-    at = MarketSnapshot(assets=ASSETS[:1], rows=np.array([3]), dates=DATES[3:4])
+    at = MarketSnapshot(assets=ASSETS[:1], rows=np.array([3]), calendar=DATES)
     found = policy.decide(np.zeros((1, 1)), np.array([[held]]), at, np.ones((1, 1), bool))
     assert not found.failures
     return pytest.approx(float(found.q[0, 0]), abs=1e-7)
@@ -241,7 +241,7 @@ def test_a_limit_on_trades_makes_a_plan_start_early():
         solver = PositionSolver(DenseRisk(1e-9 * np.eye(1)), [TurnoverLimit(limit), PositionLimit(1.0)])
         policy = MultiPeriod(solver, 4, lambda p, at: np.array([[[-1e-4], [-1e-4], [-1e-4], [0.01]]]))
         prepared = policy.prepare(DATES, ASSETS[:1], lag=1)
-        at = MarketSnapshot(assets=ASSETS[:1], rows=np.array([3]), dates=DATES[3:4])
+        at = MarketSnapshot(assets=ASSETS[:1], rows=np.array([3]), calendar=DATES)
         q = prepared.decide(np.zeros((1, 1)), np.zeros((1, 1)), at, np.ones((1, 1), bool)).q
         assert q[0, 0] == pytest.approx(expected, abs=1e-6)
 

@@ -93,7 +93,7 @@ def at_row(row, n_assets=N, dates=DATES):
     return MarketSnapshot(
         assets=LABELS if n_assets == N else pd.Index([f"N{i}" for i in range(n_assets)]),
         rows=np.array([row]),
-        dates=dates[row : row + 1],
+        calendar=dates,
         periods_per_year=252,
     )
 

@@ -22,7 +22,7 @@ EVERY = ["week", "month", "quarter", "year", 1, 5]
 
 
 def market(dates, row):
-    return MarketSnapshot(assets=ASSETS, rows=np.array([row]), dates=dates[row : row + 1])
+    return MarketSnapshot(assets=ASSETS, rows=np.array([row]), calendar=dates)
 
 
 def decisions(every, dates, *, first=0, held=((0.4, 0.6),)):

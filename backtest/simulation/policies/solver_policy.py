@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
+import pandas as pd
 
 from backtest.costs import Constraint
 from backtest.market import MarketSnapshot
 from backtest.simulation.policies.base import Decision, Policy
 from backtest.solver import PositionSolver, Status
 from backtest.solver.feasibility import clashing_constraints
+from backtest.solver.prepared import PreparedSolver
 
 __all__ = ["SolverPolicy"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SolverPolicy(Policy):
-    """Holds what `solver` makes of the forecast; names without a forecast keep their weight."""
+    """Holds what `solver` makes of the forecast; names without a forecast keep their weight.
+
+    Attributes:
+        solver: estimated on the panel. A cost with a weight a row, (B, 1), makes each book a setting of its own: a grid
+            of risk aversion and trading multiplier is one batch.
+    """
 
     solver: PositionSolver
+    _prepared: PreparedSolver | None = field(default=None, repr=False)
 
     @property
     def first_fill(self) -> int:  # type: ignore[override]
@@ -33,17 +40,22 @@ class SolverPolicy(Policy):
         """Those of the solver."""
         return self.solver.constraints
 
+    def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> SolverPolicy:
+        """Return this policy with all of its problem that stays the same worked out once for the run."""
+        return replace(self, _prepared=PreparedSolver(self.solver))
+
     def decide(self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray) -> Decision:
         """Solve all rows at once; a row that fails is reported and spoils no other."""
+        prepared = PreparedSolver(self.solver) if self._prepared is None else self._prepared
         free = tradable & np.isfinite(p)
-        solution = self.solver.solve(np.where(free, p, 0.0), held, market=market, tradable=free, on_failure="hold")
+        solution = prepared.solve(p, held, market=market, tradable=free)
+        q = solution.q if free.all() else np.where(free, solution.q, held)
         failures: dict[int, str] = {}
         remarks: dict[int, str] = {}
-        for row in torch.nonzero(solution.statuses != Status.SOLVED).flatten().tolist():
+        for row in np.flatnonzero(solution.statuses).tolist():
             status = Status(int(solution.statuses[row]))
             why = f"{status.name.lower()}: {status.text}"
             if status is Status.INFEASIBLE:
-                problem = solution.problem.rows(torch.tensor([row]))
-                why += f". Clashing: {', '.join(clashing_constraints(problem))}"
+                why += f". Clashing: {', '.join(clashing_constraints(solution.problems[row]))}"
             (remarks if status is Status.INACCURATE else failures)[row] = why
-        return Decision(np.where(free, solution.q, held), failures, remarks)
+        return Decision(q, failures, remarks)
