@@ -6,6 +6,7 @@ from backtest.costs.custom import SeparableCost, SmoothCost
 from backtest.costs.cvxpy_cost import CvxpyCost
 from backtest.costs.dense_risk import DenseRisk
 from backtest.costs.exposure import Exposure
+from backtest.costs.grid import Grid
 from backtest.costs.holding import BorrowFee, HoldingFee, LongFee
 from backtest.costs.limits import Constraint, DollarNeutral, FullyInvested, LeverageLimit, TurnoverLimit
 from backtest.costs.linear_limits import CashFloor, FactorLimit, GroupLimit, LinearLimit
@@ -34,6 +35,7 @@ __all__ = [
     "FactorLimit",
     "FactorRisk",
     "FullyInvested",
+    "Grid",
     "GroupLimit",
     "HoldingFee",
     "LeverageLimit",

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,23 @@ class PositionSolver:
     def first_row(self) -> int:
         """First panel row at which everything that costs and constraints estimate is known."""
         return max([self.costs.first_row, *(limit.first_row for limit in self.constraints)])
+
+    @property
+    def n_rows(self) -> int | None:
+        """How many rows a batch must have, as costs, limits or holding periods of one number a row ask; None is any.
+
+        Raises:
+            SettingsError: they ask for different numbers.
+        """
+        counts = {len(part) for part in _one_a_row((self.costs, tuple(self.constraints)))}
+        periods = torch.as_tensor(self.holding_periods)
+        counts |= {periods.numel()} - {1}
+        if len(counts) > 1:
+            raise SettingsError(
+                f"costs, constraints and holding_periods have {sorted(counts)} rows: give each one number for every "
+                "row of the batch, or one for all"
+            )
+        return counts.pop() if counts else None
 
     def estimate(self, panel: MarketPanel) -> PositionSolver:
         """Return this solver with everything its costs and constraints estimate fitted to `panel`, causally."""
@@ -258,6 +276,21 @@ def _tensors(part: Any) -> Iterator[Tensor]:
     elif is_dataclass(part):
         for each in fields(part):
             yield from _tensors(getattr(part, each.name))
+
+
+def _one_a_row(part: Any) -> Iterator[Any]:
+    """Yield the parameters (B, 1) with B > 1 of costs and constraints, which have one number a row of a batch."""
+    if isinstance(part, Tensor | np.ndarray):
+        if part.ndim == 2 and part.shape[1] == 1 and part.shape[0] > 1:
+            yield part
+    elif isinstance(part, tuple | list):
+        for member in part:
+            yield from _one_a_row(member)
+    elif isinstance(part, Cost | Constraint) and is_dataclass(part):
+        for each in fields(part):
+            # Loadings on one factor have that shape too.
+            if each.name not in ("loadings", "matrix"):
+                yield from _one_a_row(getattr(part, each.name))
 
 
 def _without_bad_rows(batch: Batch) -> tuple[Batch, Tensor]:

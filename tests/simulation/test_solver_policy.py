@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from backtest.costs import (
     L1,
@@ -12,11 +15,16 @@ from backtest.costs import (
     Exposure,
     FactorRisk,
     FullyInvested,
+    Grid,
     LeverageLimit,
     PositionLimit,
+    RiskLimit,
+    SeparableCost,
+    TradeLimit,
     TradingCost,
+    TurnoverLimit,
 )
-from backtest.errors import SolverError
+from backtest.errors import SettingsError, SimulationError, SolverError
 from backtest.simulation import Decision, Policy, SolverPolicy, simulate
 from backtest.solver import PositionSolver
 
@@ -61,16 +69,96 @@ def test_positions_are_those_of_the_solver_from_the_drifted_weights(random_panel
         np.testing.assert_allclose(result.held[0, j + 1], drifted, atol=1e-12)
 
 
-def test_a_batch_is_its_single_runs_to_1e12(random_panel, solver_of):
-    panel = random_panel(n_assets=8)
-    solver, p = solver_of(panel), forecasts_of(panel, 4)
-    together = run(panel, solver, p)
+class Tilted(SeparableCost):
+    """A user's cost."""
+
+    cash = True
+
+    def value(self, q, held, market):
+        return 1e-3 * (q - held) ** 2 + 1e-4 * q**4
+
+
+RISK = 5.0 * FactorRisk(n_factors=2, lookback=30, refit_every=5)
+SETTINGS = {
+    "linear costs": (COSTS, (DollarNeutral(), LeverageLimit(2.0))),
+    "impact and fees by days": (
+        RISK + TradingCost(half_spread=5e-4, impact=1.0) + BorrowFee(0.05, day_count="actual/365"),
+        (PositionLimit(0.4), TradeLimit(0.2)),
+    ),
+    "other impact": (RISK + TradingCost(half_spread=5e-4, impact=1.0, exponent=1.6), (TurnoverLimit(0.5),)),
+    "a risk limit": (
+        TradingCost(half_spread=5e-4, quadratic=1e-3),
+        (RiskLimit(FactorRisk(n_factors=2, lookback=30), annual_volatility=0.1),),
+    ),
+    "a user's cost": (RISK + Tilted(), (FullyInvested(),)),
+}
+
+
+def liquid(panel):
+    volume = np.random.default_rng(3).uniform(1e6, 5e6, panel.returns.shape)
+    tradable = np.random.default_rng(4).random(panel.returns.shape) > 0.05
+    return replace(panel, dollar_volume=volume, tradable=panel.tradable & tradable)
+
+
+def same_bits(together, book, alone):
+    for name in ("positions", "held", "wealth", "net", "gross", "utility", "turnover"):
+        assert getattr(together, name)[book].tobytes() == getattr(alone, name)[0].tobytes(), (book, name)
+
+
+@pytest.mark.parametrize(("costs", "constraints"), SETTINGS.values(), ids=SETTINGS)
+def test_a_book_in_a_batch_is_what_it_is_alone_to_the_last_bit(random_panel, solver_of, costs, constraints):
+    panel = liquid(random_panel(n_assets=8, n_rows=40))
+    solver, p = solver_of(panel, constraints, costs), forecasts_of(panel, 4)
+    p[:, :32] = np.nan
+    wealth = np.array([1e5, 1e6, 1e7, 1e8])
+    together = run(panel, solver, p, initial_wealth=wealth)
 
     for book in range(4):
-        alone = run(panel, solver, p[book])
-        np.testing.assert_allclose(together.positions[book], alone.positions[0], atol=1e-12)
-        np.testing.assert_allclose(together.wealth[book], alone.wealth[0], rtol=1e-12)
-        np.testing.assert_allclose(together.utility[book], alone.utility[0], atol=1e-12)
+        same_bits(together, book, run(panel, solver, p[book], initial_wealth=wealth[book]))
+
+
+def test_a_grid_of_settings_is_one_batch_each_book_to_the_last_bit_its_own_run(random_panel):
+    panel = liquid(random_panel(n_assets=8, n_rows=50))
+    p = forecasts_of(panel)[0]
+    grid = Grid(risk_aversion=[2.0, 7.3], trading=[0.5, 1.0, 3.1])
+    risk = FactorRisk(n_factors=2, lookback=30).estimate(panel)
+    cost = TradingCost(half_spread=5e-4, impact=1.0).estimate(panel)
+
+    def policy(aversion, trading):
+        costs = aversion * risk + trading * cost + BorrowFee(0.05, periods_per_year=252)
+        return SolverPolicy(PositionSolver(costs, (LeverageLimit(2.0),)))
+
+    options = {"costs": cost, "initial_wealth": 1e6, "first_row": 35}
+    together = simulate(panel, policy(grid["risk_aversion"], grid["trading"]), p, names=grid.names, **options)
+
+    assert together.names == grid.names
+    assert len(set(together.wealth[:, -1])) == 6
+    for book, setting in enumerate(grid.settings):
+        same_bits(together, book, simulate(panel, policy(setting["risk_aversion"], setting["trading"]), p, **options))
+
+
+def test_a_grid_has_every_combination_and_names_them():
+    grid = Grid(risk_aversion=[1, 5.5], trading=[0.25, 1, 4])
+
+    assert len(grid) == 6
+    assert grid.names[:2] == ("risk_aversion 1, trading 0.25", "risk_aversion 1, trading 1")
+    assert grid["trading"].flatten().tolist() == [0.25, 1, 4] * 2
+    assert grid["risk_aversion"].shape == (6, 1)
+    assert grid.settings[4] == {"risk_aversion": 5.5, "trading": 1.0}
+    assert grid.table.loc["risk_aversion 5.5, trading 4"].tolist() == [5.5, 4.0]
+    with pytest.raises(SettingsError, match=r"no setting 'speed'.*risk_aversion, trading"):
+        grid["speed"]
+    for wrong in ({}, {"a": []}, {"a": [1, 1]}, {"a": [1, np.nan]}, {"a": "ab"}):
+        with pytest.raises(SettingsError):
+            Grid(**wrong)
+
+
+def test_settings_of_another_number_than_books_are_refused(random_panel):
+    panel = random_panel(n_assets=8)
+    risk = FactorRisk(n_factors=2, lookback=30).estimate(panel)
+    policy = SolverPolicy(PositionSolver(torch.tensor([[1.0], [2.0], [3.0]]) * risk))
+    with pytest.raises(SimulationError, match="2 books, and the policy decides for 3"):
+        simulate(panel, policy, forecasts_of(panel, 2), costs=None)
 
 
 def test_utility_is_net_less_every_opinion_at_the_positions_taken(random_panel, solver_of):

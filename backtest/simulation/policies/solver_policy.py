@@ -23,8 +23,8 @@ class SolverPolicy(Policy):
     """Holds what `solver` makes of the forecast; names without a forecast keep their weight.
 
     Attributes:
-        solver: estimated on the panel. A cost with a weight a row, (B, 1), makes each book a setting of its own: a grid
-            of risk aversion and trading multiplier is one batch.
+        solver: estimated on the panel. Weights or limits of one number a row, (B, 1), make each book a setting of its
+            own on the same forecast: see `backtest.costs.Grid`.
     """
 
     solver: PositionSolver
@@ -34,6 +34,11 @@ class SolverPolicy(Policy):
     def first_fill(self) -> int:  # type: ignore[override]
         """The first row at which everything that the solver's costs and constraints estimate is known."""
         return self.solver.first_row
+
+    @property
+    def n_books(self) -> int | None:  # type: ignore[override]
+        """As many as costs or constraints have numbers, where these have one a book; else any."""
+        return self.solver.n_rows
 
     @property
     def constraints(self) -> Sequence[Constraint]:  # type: ignore[override]
