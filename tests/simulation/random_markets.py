@@ -10,10 +10,22 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from backtest.costs import BorrowFee, Cost, HoldingFee, LongFee, TradingCost
+from backtest.costs import (
+    BorrowFee,
+    CashFloor,
+    Cost,
+    DollarNeutral,
+    HoldingFee,
+    LeverageLimit,
+    LongFee,
+    PositionLimit,
+    Ridge,
+    TradingCost,
+)
 from backtest.errors import CostError
 from backtest.market import Delisting, MarketPanel, SpinOff
-from backtest.simulation import Decision, Execution, Financing, MissingPrices, Policy
+from backtest.simulation import Decision, Execution, Financing, MissingPrices, Policy, SolverPolicy
+from backtest.solver import PositionSolver
 
 __all__ = ["FAILS", "Given", "Rates", "Run", "made_run", "random_panel", "rerun", "runs"]
 
@@ -74,6 +86,7 @@ class Run:
     weights: np.ndarray
     rates: Rates
     options: dict[str, Any] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Given)
     choices: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
@@ -179,6 +192,8 @@ def made_run(
     n_books: int = 1,
     fills: Sequence[str] = ("close", "open", "vwap"),
     ends: bool = True,
+    solver: bool = False,
+    whole: bool = False,
 ) -> Run:
     """Return a run of `n_books` books: the market, forecasts with gaps and failures, and every setting.
 
@@ -187,6 +202,8 @@ def made_run(
         n_books: B.
         fills: to choose from. At the close a panel of returns alone is one of the choices.
         ends: names can be delisted.
+        solver: the policy can be that of a solver, whose limits clash where what cannot be traded breaks them.
+        whole: orders can be in whole shares.
     """
     no_or_yes = (False, True)
     fill = choose(fills)
@@ -224,7 +241,12 @@ def made_run(
         holding=choose((0.0, 0.0005)),
         day_count=day_count,
     )
-    execution = Execution(fill=fill, max_participation=choose((None, 0.05, 1.0)), borrow_cash=choose((True, False)))
+    execution = Execution(
+        fill=fill,
+        max_participation=choose((None, 0.05, 1.0)),
+        borrow_cash=choose((True, False)),
+        whole_shares=priced and whole and choose(no_or_yes),
+    )
     financing = Financing(
         credit_spread=choose((0.0, 0.01)),
         debit_spread=choose((0.0, 0.05)),
@@ -247,7 +269,13 @@ def made_run(
     missing = None if after is None else MissingPrices(after=after, delisting_return=lost)
     options = {"lag": lag, "first_row": first, "last_row": n_rows - 1}
     options |= {"execution": execution, "financing": financing, "missing": missing}
-    return Run(panel, forecasts, wealth, weights, rates, options)
+    policy = _solver_policy(rates.cost(panel), choose) if solver and choose(no_or_yes) else Given()
+    return Run(panel, forecasts, wealth, weights, rates, options, policy)
+
+
+def _solver_policy(costs: Cost, choose: Callable[[Sequence[Any]], Any]) -> SolverPolicy:
+    limits = choose(((), (DollarNeutral(), PositionLimit(0.2)), (LeverageLimit(0.3), CashFloor(0.9))))
+    return SolverPolicy(PositionSolver(Ridge(1.0) + costs, limits))
 
 
 @st.composite

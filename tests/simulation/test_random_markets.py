@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from random_markets import Given, Run, runs
+from random_markets import Run, runs
 
 from backtest.simulation import SimulationResult, simulate
 
@@ -23,7 +23,7 @@ MANY = settings(max_examples=50, deadline=None, phases=(Phase.explicit, Phase.re
 def simulated(run: Run, names: tuple[str, ...] | None = None) -> SimulationResult:
     return simulate(
         run.panel,
-        Given(),
+        run.policy,
         run.forecasts,
         costs=run.rates.cost(run.panel),
         initial_wealth=run.wealth,
@@ -46,7 +46,7 @@ def arrays(result: SimulationResult) -> dict[str, np.ndarray]:
 
 
 @MANY
-@given(run=runs(n_books=4))
+@given(run=runs(n_books=4, solver=True, whole=True))
 def test_a_book_among_others_is_what_it_is_alone_to_the_last_bit(run):
     together = simulated(run)
     for book, name in enumerate(together.names):
@@ -60,7 +60,7 @@ def test_a_book_among_others_is_what_it_is_alone_to_the_last_bit(run):
 
 
 @MANY
-@given(run=runs(n_books=2), part=st.floats(0, 1))
+@given(run=runs(n_books=2, solver=True, whole=True), part=st.floats(0, 1))
 def test_garbage_after_a_row_changes_no_byte_up_to_it(run, part):
     first, last = run.options["first_row"], run.options["last_row"]
     row = first + round(part * (last - first))
@@ -91,7 +91,7 @@ def test_garbage_after_a_row_changes_no_byte_up_to_it(run, part):
 
 
 @MANY
-@given(run=runs(n_books=2), part=st.floats(0, 1))
+@given(run=runs(n_books=2, solver=True, whole=True), part=st.floats(0, 1))
 def test_a_run_that_ends_earlier_is_the_first_part_of_the_whole_to_the_last_bit(run, part):
     first, last = run.options["first_row"], run.options["last_row"]
     end = first + 1 + round(part * (last - first - 1))
@@ -106,7 +106,7 @@ def test_a_run_that_ends_earlier_is_the_first_part_of_the_whole_to_the_last_bit(
 
 
 @MANY
-@given(run=runs())
+@given(run=runs(solver=True, whole=True))
 def test_wealth_gross_interest_and_costs_add_up_and_nothing_is_lost(run):
     result = simulated(run)
     alive = np.isfinite(result.net[0])
