@@ -137,14 +137,14 @@ class Period:
         wealth_after = (after.shares * quotes.price[row + 1]).sum(axis=1) + after.cash
 
         # The same once more from weights and returns alone: the two must agree.
-        closing = quotes.closing(row + 1)
         part = fill.wealth / wealth
         if next_row:
+            closing = quotes.closing(row + 1)
             since_fill = np.divide(closing, fill.mark, out=np.ones_like(closing), where=fill.mark > 0) - 1.0
             early = held * quotes.returns_to(fill.mark, row + 1)
             gross = early.sum(axis=1) + part * (q * since_fill).sum(axis=1)
         else:
-            since_fill, early = quotes.returns_to(closing, row + 1), None
+            since_fill, early = quotes.from_close(row + 1), None
             gross = (q * since_fill).sum(axis=1)
         exposure = q.sum(axis=1)
         interest = part * interest_on(1.0 - exposure - charged, q, rates) * counts
@@ -195,7 +195,9 @@ class Period:
             seen, free = np.where(out, 0.0, held), tradable & panel.members[row]
             for book, column in np.argwhere(out & (held != 0) & np.isfinite(held)).tolist():
                 record.note(row, book, column, "left the universe", f"sells {held[book, column]:.6g}")
-        decision = self.policy.decide(p.copy(), np.where(alive[:, None], seen, 0.0), market, free)
+        # Copies: what a policy writes on them is its own.
+        known = seen.copy() if alive.all() else np.where(alive[:, None], seen, 0.0)
+        decision = self.policy.decide(p.copy(), known, market, free)
         q = record.accept(decision, row=row, held=seen, tradable=free, on_failure=settings.on_failure)
         if settings.execution.whole_shares:
             return self._whole_order(row, q, held, ledger, wealth, market, tradable)

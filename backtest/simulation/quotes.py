@@ -7,7 +7,7 @@ its number grows with the total return.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -20,6 +20,9 @@ from backtest.market import MarketPanel
 __all__ = ["MissingPrices", "Quotes"]
 
 Fill = Literal["close", "open", "vwap"]
+
+CHUNK = 64
+"""Rows for which returns are worked out at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,7 @@ class Quotes:
     ends: Mapping[int, Mapping[int, End]]
     known: np.ndarray
     counts_shares: bool
+    _earned: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, panel: MarketPanel, *, fill: Fill = "close", missing: MissingPrices | None = None) -> Quotes:
@@ -144,6 +148,28 @@ class Quotes:
             closing[column] = end.paid
         return closing
 
+    def from_close(self, row: int) -> np.ndarray:
+        """Return what each name earns (N,) from the close of row - 1 to what a share leaves at the close of `row`."""
+        # Every row of a run is asked for, one after the other: some are worked out at once, and the last of them kept.
+        chunk = row // CHUNK
+        if chunk not in self._earned:
+            self._earned.clear()
+            self._earned[chunk] = self._from_close(max(1, chunk * CHUNK), min((chunk + 1) * CHUNK, len(self.known)))
+        found: np.ndarray = self._earned[chunk][row - max(1, chunk * CHUNK)]
+        return found
+
+    def _from_close(self, first: int, last: int) -> np.ndarray:
+        """Return `from_close` of the rows from `first` to `last` - 1."""
+        closing = np.array(self.price[first:last])
+        for row in range(first, last):
+            if row in self.ends:
+                closing[row - first] = self.closing(row)
+        worth = self.growth[first:last] * closing + self.payout[first:last]
+        for row in range(first, last):
+            for parent, child, ratio in self.spin_offs.get(row, ()):
+                worth[row - first, parent] += ratio * closing[row - first, child]
+        return _earned(worth, self.price[first - 1 : last - 1])
+
     def delisting_gain(self, shares: np.ndarray, row: int) -> np.ndarray:
         """Return the currency (B,) that `shares` (B, N) gain, or lose, on their marks by the delistings of `row`."""
         gain = np.zeros(len(shares))
@@ -157,8 +183,12 @@ class Quotes:
         worth = self.growth[row] * price + self.payout[row]
         for parent, child, ratio in self.spin_offs.get(row, ()):
             worth[parent] += ratio * price[child]
-        # A name without a price before was not held.
-        return np.divide(worth, before, out=np.ones_like(worth), where=before > 0) - 1.0
+        return _earned(worth, before)
+
+
+def _earned(worth: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return what is earned on the price `before`; 0 by a name that had none, and was not held."""
+    return np.divide(worth, before, out=np.ones_like(worth), where=before > 0) - 1.0
 
 
 def _marks(prices: np.ndarray, known: np.ndarray, splits: np.ndarray) -> np.ndarray:

@@ -135,18 +135,19 @@ class Record:
         """
         period = row - self.start
         before, after = values.pop("wealth_before"), values.pop("wealth_after")
+        stopped = bool(self.ruined.any())
         self.wealth[:, period + 1] = after
         for name, cost in costs.items():
             # Summed here and not in torch, whose order of summation depends on the number of rows.
             self.costs[name][:, period] = cost.sum(axis=1) / before
-            self.asset_costs[name] += np.where(self.ruined[:, None], 0.0, cost)
+            self.asset_costs[name] += np.where(self.ruined[:, None], 0.0, cost) if stopped else cost
         for name, weight in weights.items():
             self.weights[name][:, period] = weight
         for name, value in values.items():
             self.by_period[name][:, period] = value
         for name, kept in self.by_asset.items():
             kept[period] = by_asset[name]
-        if self.ruined.any():
+        if stopped:
             # NaN has many bit patterns, and which one comes out of a sum depends on the others in it.
             for path in (*self.costs.values(), *self.by_period.values(), *self.weights.values()):
                 path[self.ruined, period] = np.nan
@@ -203,9 +204,7 @@ class Record:
         net = self.by_period["net"]
         by_asset = self.by_asset or {
             "fill_prices": quotes.price[fills],
-            "returns_from_fill": np.stack(
-                [quotes.returns_to(quotes.closing(row + 1), row + 1) for row in range(self.start, self.end)]
-            ),
+            "returns_from_fill": np.stack([quotes.from_close(row + 1) for row in range(self.start, self.end)]),
         }
         events = pd.DataFrame(self.events, columns=["date", "name", "asset", "kind", "detail"])
         return SimulationResult(

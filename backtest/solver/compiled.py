@@ -43,7 +43,8 @@ def maximise_arrays(
     """
     n_rows, n_assets = arrays.c.shape
     z = np.zeros((n_rows, arrays.offset.shape[1])) if start is None else start.copy()
-    np.maximum(z[:, kind[1] :], 0.0, out=z[:, kind[1] :])
+    if start is not None:
+        np.maximum(z[:, kind[1] :], 0.0, out=z[:, kind[1] :])
     x, flexibility = np.empty((n_rows, n_assets)), np.empty((n_rows, n_assets))
     error, iterations = np.zeros(n_rows), np.zeros(n_rows, dtype=np.int64)
     unbounded = np.zeros(n_rows, dtype=np.bool_)

@@ -20,10 +20,29 @@ from backtest.costs.curves import pick_rows
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.separable import Separable
 
-__all__ = ["ROUNDING", "Dual"]
+__all__ = ["ROUNDING", "Dual", "multiplier_parts"]
 
 ROUNDING = 1e-2
 """Share of an asset's unconstrained weight that its weight is exact to, in units of the solver's tolerance."""
+
+
+def multiplier_parts(problem: CanonicalProblem) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what belongs to the multipliers of a problem: the columns, offset and softness of its `Dual`."""
+    n_rows = len(problem.c)
+    (a, b), (e_matrix, e) = problem.equality, problem.inequality
+    blocks = [block for block in (problem.loadings, a.mT, e_matrix.mT) if block.shape[-1]]
+    size = max((block.shape[0] for block in blocks), default=1)
+    columns = torch.cat([block.expand(size, -1, -1) for block in blocks], dim=-1) if blocks else problem.loadings
+    offset = torch.cat(
+        [
+            problem.c.new_zeros(n_rows, problem.loadings.shape[-1]),
+            *(part.expand(n_rows, -1) for part in (b, e, problem.leverage, problem.turnover)),
+        ],
+        dim=-1,
+    )
+    hard = [torch.ones_like(problem.loadings[:1, 0, :]), torch.zeros_like(b[:1])]
+    softness = torch.cat([part.expand(len(problem.softness), -1) for part in (*hard, problem.softness)], dim=-1)
+    return columns, offset, softness
 
 
 @dataclass(frozen=True)
@@ -55,19 +74,7 @@ class Dual:
     @staticmethod
     def of(problem: CanonicalProblem, diagonal: Tensor) -> Dual:
         """Set up the dual of `problem` with its diagonal replaced by `diagonal` (B | 1, N), above 0 everywhere."""
-        n_rows = len(problem.c)
-        (a, b), (e_matrix, e) = problem.equality, problem.inequality
-        blocks = [block for block in (problem.loadings, a.mT, e_matrix.mT) if block.shape[-1]]
-        size = max((block.shape[0] for block in blocks), default=1)
-        columns = torch.cat([block.expand(size, -1, -1) for block in blocks], dim=-1) if blocks else problem.loadings
-        offset = torch.cat(
-            [
-                problem.c.new_zeros(n_rows, problem.loadings.shape[-1]),
-                *(part.expand(n_rows, -1) for part in (b, e, problem.leverage, problem.turnover)),
-            ],
-            dim=-1,
-        )
-        hard = [torch.ones_like(problem.loadings[:1, 0, :]), torch.zeros_like(b[:1])]
+        columns, offset, softness = multiplier_parts(problem)
         n_leverage, n_turnover = problem.leverage.shape[-1], problem.turnover.shape[-1]
         separable = Separable.of(
             diagonal,
@@ -85,9 +92,9 @@ class Dual:
             held=problem.held,
             columns=columns,
             offset=offset,
-            softness=torch.cat([part.expand(len(problem.softness), -1) for part in (*hard, problem.softness)], dim=-1),
+            softness=softness,
             n_factors=problem.loadings.shape[-1],
-            n_equalities=b.shape[-1],
+            n_equalities=problem.equality[1].shape[-1],
             n_leverage=n_leverage,
             n_turnover=n_turnover,
             separable=separable,

@@ -11,7 +11,7 @@ from torch import Tensor
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.compiled_kinks import ELSEWHERE, HELD, ZERO, tabulate_kinks
 from backtest.solver.compiled_response import Arrays, known_curves
-from backtest.solver.dual import Dual
+from backtest.solver.dual import Dual, multiplier_parts
 
 __all__ = ["PreparedArrays"]
 
@@ -23,17 +23,16 @@ class PreparedArrays:
     Attributes:
         problem: what they are of.
         diagonal: (B | 1, N), above 0.
-        arrays: as of the first call; `c`, `held`, the limits and the breaks are those of the rows at hand.
+        arrays: what does not change; the rest is empty. None where a break is no kink: all is made anew by `Dual`.
         kind: (n_factors, n_free, n_leverage, n_turnover).
-        kinks: of a problem whose breaks are kinks alone, what `tabulate_kinks` takes; None where the table is made anew
-            by `Separable`.
+        kinks: what `tabulate_kinks` takes; None where a break is no kink.
         norms: the breaks of leverage and turnover in that table.
         n_breaks: M, of that table.
     """
 
     problem: CanonicalProblem
     diagonal: np.ndarray
-    arrays: Arrays
+    arrays: Arrays | None
     kind: tuple[int, int, int, int]
     kinks: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None
     norms: tuple[int, int]
@@ -49,13 +48,10 @@ class PreparedArrays:
         if problem.smooth or problem.quadratic or not known_curves(problem.curves):
             return None
         diagonal = _curved(problem.diagonal)
-        dual = Dual.of(problem, diagonal)
         kinks, norms, n_breaks = _kinks_of(problem)
-        kind = (dual.n_factors, dual.n_free, dual.n_leverage, dual.n_turnover)
-        arrays = Arrays.of(dual)
-        if kinks is not None:
-            # Between kinks the flexibility is the same on every segment.
-            arrays = arrays._replace(flexibility=np.repeat(arrays.first[:, None], n_breaks, axis=1))
+        n_factors, n_equalities = problem.loadings.shape[-1], problem.equality[1].shape[-1]
+        kind = (n_factors, n_factors + n_equalities, problem.leverage.shape[-1], problem.turnover.shape[-1])
+        arrays = None if kinks is None else _without_breaks(problem, diagonal, n_breaks)
         return PreparedArrays(problem, diagonal.numpy(), arrays, kind, kinks, norms, n_breaks)
 
     def rows(
@@ -65,11 +61,11 @@ class PreparedArrays:
 
         What is held must be what the problem's `held` has by now.
         """
-        lower, upper = self.arrays.lower, self.arrays.upper
+        lower, upper = self.problem.lower.numpy(), self.problem.upper.numpy()
         if not tradable.all():
             lower, upper = np.where(tradable, lower, held), np.where(tradable, upper, held)
         earned = forecast - self.problem.linear.numpy()
-        if self.kinks is None:
+        if self.arrays is None:
             problem = replace(
                 self.problem, c=torch.from_numpy(earned), lower=torch.from_numpy(lower), upper=torch.from_numpy(upper)
             )
@@ -104,6 +100,39 @@ class PreparedArrays:
 def _curved(diagonal: Tensor) -> Tensor:
     """Return the diagonal, 1 where it is 0: in rows that are not solved so."""
     return torch.where(diagonal > 0, diagonal, 1.0)
+
+
+def _without_breaks(problem: CanonicalProblem, diagonal: Tensor, n_breaks: int) -> Arrays:
+    """Return the arrays of a problem of kinks, empty where they hold what changes from call to call."""
+    columns, offset, softness = (np.ascontiguousarray(part.numpy()) for part in multiplier_parts(problem))
+    first = np.ascontiguousarray(1 / diagonal.numpy())
+    empty, no_breaks, no_curves = np.empty((1, 0)), np.zeros((1, 1, 1)), np.zeros((1, 0, first.shape[1]))
+    return Arrays(
+        c=empty,
+        held=empty,
+        columns=columns,
+        offset=offset,
+        softness=softness,
+        place=no_breaks,
+        below=no_breaks,
+        above=no_breaks,
+        # Between kinks the flexibility is the same on every segment.
+        flexibility=np.repeat(first[:, None], n_breaks, axis=1),
+        sign_below=no_breaks,
+        sign_above=no_breaks,
+        trade_below=no_breaks,
+        trade_above=no_breaks,
+        first=first,
+        lower=empty,
+        upper=empty,
+        kinds=np.zeros((1, 0), dtype=np.int64),
+        centre=no_curves,
+        weight=no_curves,
+        extra=no_curves,
+        scale=empty,
+        anchor=no_breaks,
+        level=no_breaks,
+    )
 
 
 def _kinks_of(
