@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -150,14 +150,20 @@ class _WindowedPolicy(Policy):
 
     solver: PositionSolver
     holding_periods: np.ndarray  # (T, B)
+    # The policy of the window at hand, prepared, by its holding periods.
+    _now: dict[bytes, Policy] = field(default_factory=dict, repr=False)
 
     def decide(
         self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray
     ) -> np.ndarray | Decision:
         """Solve all books at once."""
         assert market.rows is not None
-        periods = torch.as_tensor(self.holding_periods[int(market.rows[0])])
-        return SolverPolicy(replace(self.solver, holding_periods=periods)).decide(p, held, market, tradable)
+        periods = self.holding_periods[int(market.rows[0])]
+        key = periods.tobytes()
+        if key not in self._now:
+            self._now.clear()
+            self._now[key] = SolverPolicy(replace(self.solver, holding_periods=torch.as_tensor(periods))).prepared()
+        return self._now[key].decide(p, held, market, tradable)
 
 
 def _fit_windows(

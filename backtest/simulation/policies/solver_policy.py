@@ -47,6 +47,10 @@ class SolverPolicy(Policy):
 
     def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> SolverPolicy:
         """Return this policy with all of its problem that stays the same worked out once for the run."""
+        return self.prepared()
+
+    def prepared(self) -> SolverPolicy:
+        """Return this policy for decisions one after the other on the same assets and books."""
         return replace(self, _prepared=PreparedSolver(self.solver))
 
     def decide(self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray) -> Decision:
