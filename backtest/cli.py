@@ -105,7 +105,8 @@ def compare(
         str | None,
         _option(
             TRAINING,
-            "Names separated by commas. Default squared,whitened,aligned,misaligned; also spo_plus, fenchel_young.",
+            "Names separated by commas. Default squared,whitened,aligned,misaligned; also rank_correlation, sharpe, "
+            "spo_plus, fenchel_young, and blends such as '0.5 whitened + 0.5 aligned'.",
         ),
     ] = None,
     seeds: Annotated[int | None, _option(TRAINING, "Models for each objective, a count. Default 4.")] = None,
@@ -194,6 +195,48 @@ def run(
     with _errors_as_messages():
         settings = settings_with_presets(_with_source(options), quick=False)
         _run(settings, strategies, start=start, refit_every=refit_every, out=out, as_json=as_json)
+
+
+@app.command()
+def sweep(
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="TOML file: [run] has the settings of a comparison, [models.NAME] what is other in its training, "
+            "[costs.NAME] what is other in its costs."
+        ),
+    ],
+    engine: Annotated[
+        str,
+        _option(
+            TRAINING,
+            "local, ray://HOST:PORT, ray://auto or dask://HOST:PORT; no result depends on it. Default local.",
+        ),
+    ] = "local",
+    jobs: Annotated[
+        int | None, _option(TRAINING, "Tasks at a time, a count. Default one a core, or all that a cluster has.")
+    ] = None,
+    out: Annotated[
+        Path | None, _option(OUTPUT, "Folder of the sweep, which all workers see. Default runs/CONFIG.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare objectives for every combination of models and costs; goes on where it was cut off."""
+    with _errors_as_messages():
+        from backtest.sweep import read_sweep, run_sweep
+        from backtest.sweep.display import live_report, shown
+
+        settings = read_sweep(config)
+        folder = out or Path("runs") / config.stem
+        with live_report() as report:
+            table = run_sweep(settings, folder, engine=engine, n_jobs=jobs, report=report)
+        if as_json:
+            sys.stdout.write(table.to_json(orient="records") + "\n")
+            return
+        from rich.console import Console
+
+        Console().print(shown(table))
+        typer.echo(f"Table: {folder / 'sweep.parquet'}")
 
 
 @app.callback(invoke_without_command=True)

@@ -9,7 +9,8 @@ BacktestError
 │   └── UnboundedError   no cost or limit bounds the positions
 ├── StrategyError        a strategy breaks its contract (shape, finite values, look-ahead)
 ├── SimulationError      the ledger broke an identity, or the inputs to a simulation disagree
-└── SettingsError        a setting is unknown or outside its range; names the key and what is allowed
+├── SettingsError        a setting is unknown or outside its range; names the key and what is allowed
+└── WorkerError          a process or machine that was working for a sweep died
 """
 
 from __future__ import annotations
@@ -66,3 +67,7 @@ class SimulationError(BacktestError):
 
 class SettingsError(BacktestError):
     """A setting is unknown or outside its range."""
+
+
+class WorkerError(BacktestError):
+    """A process or machine that was working for a sweep died."""

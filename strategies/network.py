@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from backtest.costs import L1, DollarNeutral, FactorRisk, LeverageLimit, TradingCost
 from backtest.errors import StrategyError
@@ -74,9 +73,5 @@ class Network(Strategy):
         """Return (N,) expected return per period; no view on a name that lacks a feature today."""
         if self._fitted is None or history.features is None:
             raise StrategyError("Network: fit it on a panel with features before asking for a forecast")
-        today = history.features[-1]
-        available = np.isfinite(today).all(axis=-1)
-        x = torch.as_tensor(np.where(available[:, None], today, 0.0), dtype=torch.float32)
-        with torch.no_grad():
-            p = self._fitted.network(x).mean(dim=0).numpy()
-        return np.where(available, p, np.nan)
+        forecast: np.ndarray = self._fitted.today(history).mean(axis=0)
+        return forecast

@@ -4,8 +4,11 @@ from backtest.analysis.attribution import Attribution, attribute
 from backtest.analysis.capacity import Capacity, capacity_curve
 from backtest.analysis.compare import Progress, compare
 from backtest.analysis.compare_strategies import compare_strategies
-from backtest.analysis.comparison import Comparison, Difference
+from backtest.analysis.comparison import Comparison
 from backtest.analysis.contribution import true_contribution
+from backtest.analysis.difference import Difference, RescaledDifference
+from backtest.analysis.equal_risk import EqualRisk, equal_risk
+from backtest.analysis.overfitting import Overfitting, probability_of_overfitting
 from backtest.analysis.performance import (
     InformationCoefficient,
     annual_return,
@@ -19,18 +22,23 @@ from backtest.analysis.performance import (
     sortino_ratio,
     total_return,
 )
-from backtest.analysis.significance import (
-    BootstrapInterval,
+from backtest.analysis.power import PowerStatement, power_statement
+from backtest.analysis.sharpe_inference import (
     DeflatedSharpe,
     SharpeDifference,
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
-    long_run_variance,
     probabilistic_sharpe_ratio,
+    sharpe_difference_bootstrap,
     sharpe_difference_test,
+)
+from backtest.analysis.significance import (
+    BootstrapInterval,
+    long_run_variance,
     stationary_bootstrap_interval,
 )
 from backtest.analysis.summary import ObjectiveSummary
+from backtest.analysis.superior_ability import SuperiorAbility, superior_ability
 
 __all__ = [
     "Attribution",
@@ -39,10 +47,15 @@ __all__ = [
     "Comparison",
     "DeflatedSharpe",
     "Difference",
+    "EqualRisk",
     "InformationCoefficient",
     "ObjectiveSummary",
+    "Overfitting",
+    "PowerStatement",
     "Progress",
+    "RescaledDifference",
     "SharpeDifference",
+    "SuperiorAbility",
     "annual_return",
     "annual_volatility",
     "attribute",
@@ -51,17 +64,22 @@ __all__ = [
     "compare_strategies",
     "deflated_sharpe_ratio",
     "drawdown",
+    "equal_risk",
     "expected_maximum_sharpe",
     "information_coefficient",
     "long_run_variance",
     "max_drawdown",
     "mean_annual_return",
     "performance_table",
+    "power_statement",
     "probabilistic_sharpe_ratio",
+    "probability_of_overfitting",
+    "sharpe_difference_bootstrap",
     "sharpe_difference_test",
     "sharpe_ratio",
     "sortino_ratio",
     "stationary_bootstrap_interval",
+    "superior_ability",
     "total_return",
     "true_contribution",
 ]

@@ -1,9 +1,9 @@
 """What training on each objective earned after costs, and whether the differences are more than luck.
 
-Differences are paired: the seed-average series of one objective less that of another, date by date, so that
-what the market did to both cancels. Their interval is a stationary block bootstrap over dates
+Differences are paired (`backtest.analysis.difference`): the seed-average series of one objective less that of
+another, date by date. Their interval is a stationary block bootstrap over dates
 (`backtest.analysis.significance`). It speaks of the dates and not of the seeds; how many seeds agree with its
-sign stands beside it.
+sign stands beside it. What each number says: docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -19,14 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from backtest.analysis.difference import Difference, paired_difference
 from backtest.analysis.performance import sharpe_ratio
-from backtest.analysis.significance import (
-    BootstrapInterval,
-    SharpeDifference,
-    sharpe_difference_test,
-    stationary_bootstrap_interval,
-)
 from backtest.analysis.summary import ObjectiveSummary, SeedSeries, measures, summarise
+from backtest.analysis.superior_ability import SuperiorAbility, superior_ability
 from backtest.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -38,67 +34,11 @@ __all__ = ["Comparison", "Difference"]
 
 QUANTITIES = ("net", "utility")
 # In a pair the name that stands first here is `a`, so that a positive difference speaks for it.
-_ORDER = ("aligned", "spo_plus", "fenchel_young", "whitened", "misaligned", "squared")
+_ORDER = ("aligned", "spo_plus", "fenchel_young", "sharpe", "rank_correlation", "whitened", "misaligned", "squared")
+_OTHERS = _ORDER.index("whitened") - 0.5  # blends and users' own: before what they are to be measured against
+_BENCHMARK = "squared"
 # DESIGN: aligned is never shown against squared error alone.
 _HEADLINE = (("aligned", "squared"), ("aligned", "whitened"))
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Annual `quantity` of objective `a` less that of `b`: a fraction of wealth a year, with its interval.
-
-    `seeds_above_zero` counts the seeds whose own difference is positive. `sharpe` compares the two
-    seed-average books' Sharpe ratios (annual); it is given for net returns only.
-    """
-
-    a: str
-    b: str
-    quantity: str
-    interval: BootstrapInterval
-    seeds_above_zero: int
-    n_seeds: int
-    sharpe: SharpeDifference | None = None
-
-    @property
-    def sentence(self) -> str:
-        """The difference, its interval and what they show, in one clause."""
-        i = self.interval
-        head = f"{self.a} - {self.b}: {self.quantity}"
-        if i.reason is not None and i.mean == 0:
-            return f"{head} the same on every date: no difference"
-        if i.reason is not None:
-            return f"{head}: no interval can be given: {i.reason}"
-        digits = _digits(i)
-        return (
-            f"{head} {_percent(i.mean, digits, sign=True)}% a year, {_level(i.level)} interval "
-            f"[{_percent(i.low, digits)}, {_percent(i.high, digits)}]: {self.conclusion}"
-        )
-
-    @property
-    def conclusion(self) -> str:
-        """What the interval shows, in words."""
-        if not self.interval.excludes_zero:
-            return "no difference shown"
-        more = "more" if self.interval.mean > 0 else "less"
-        return f"{self.a} earns {more}" if self.quantity == "net" else f"{self.a} has {more} {self.quantity}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The difference in the words of the comparison's JSON document."""
-        i = self.interval
-        return {
-            "a": self.a,
-            "b": self.b,
-            "quantity": self.quantity,
-            "mean": i.mean,
-            "interval": [i.low, i.high],
-            "level": i.level,
-            "block": i.block,
-            "n_dates": i.n_periods,
-            "seeds_above_zero": self.seeds_above_zero,
-            "n_seeds": self.n_seeds,
-            "reason": i.reason,
-            "sharpe_difference": None if self.sharpe is None else asdict(self.sharpe),
-        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -186,7 +126,7 @@ class Comparison:
     @cached_property
     def differences(self) -> tuple[Difference, ...]:
         """Every pair of objectives, in net return and net utility, aligned against its rivals first."""
-        names = sorted(self.results, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+        names = sorted(self.results, key=lambda name: _ORDER.index(name) if name in _ORDER else _OTHERS)
         pairs = sorted(combinations(names, 2), key=lambda p: _HEADLINE.index(p) if p in _HEADLINE else len(_HEADLINE))
         return tuple(self._difference(a, b, quantity) for a, b in pairs for quantity in QUANTITIES)
 
@@ -195,31 +135,38 @@ class Comparison:
         return getattr(self.series[a], quantity) - getattr(self.series[b], quantity)
 
     def _difference(self, a: str, b: str, quantity: str) -> Difference:
-        by_seed = self.paired(a, b, quantity)
-        interval = stationary_bootstrap_interval(
-            by_seed.mean(axis=0),
-            level=self.level,
+        return paired_difference(
+            (a, b),
+            quantity,
+            getattr(self.series[a], quantity),
+            getattr(self.series[b], quantity),
+            bootstrap={
+                "level": self.level,
+                "seed": self.seed,
+                "n_resamples": self.n_resamples,
+                "block": self.block,
+            },
+            periods_per_year=self.periods_per_year,
+            lag=int(self.settings.get("lag", 1)),
+        )
+
+    @cached_property
+    def superior_ability(self) -> SuperiorAbility | None:
+        """Whether the best objective truly earns more than squared error, counting how many there are to be best.
+
+        None without squared error, or with nothing beside it. Seed-average net returns: `superior_ability`.
+        """
+        others = [name for name in self.results if name != _BENCHMARK]
+        if _BENCHMARK not in self.results or not others:
+            return None
+        return superior_ability(
+            np.stack([self.series[name].net.mean(axis=0) for name in others], axis=1),
+            self.series[_BENCHMARK].net.mean(axis=0),
             seed=self.seed,
+            names=others,
             n_resamples=self.n_resamples,
             block=self.block,
-        )
-        year = self.periods_per_year
-        annual = {key: getattr(interval, key) * year for key in ("mean", "low", "high")}
-        sharpe = None
-        if quantity == "net":
-            test = sharpe_difference_test(self.series[a].net.mean(axis=0), self.series[b].net.mean(axis=0))
-            root = math.sqrt(year)
-            sharpe = SharpeDifference(
-                test.difference * root, test.standard_error * root, test.statistic, test.p_value, test.reason
-            )
-        return Difference(
-            a=a,
-            b=b,
-            quantity=quantity,
-            interval=BootstrapInterval(**(asdict(interval) | annual)),
-            seeds_above_zero=int((by_seed.mean(axis=1) > 0).sum()),
-            n_seeds=len(by_seed),
-            sharpe=sharpe,
+            benchmark_name=_BENCHMARK,
         )
 
     @property
@@ -239,6 +186,20 @@ class Comparison:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know before trusting the numbers: ruined seeds, measures that are undefined."""
         return tuple(note for summary in self.objectives.values() for note in summary.notes)
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """What stands behind the verdict, a line each: power and equal risk of its pairs, and the best of all."""
+        lines = []
+        for difference in self.headline:
+            pair = f"{difference.a} - {difference.b}"
+            if difference.power.reason is None:
+                lines.append(f"{pair}: {difference.power.sentence}")
+            if difference.at_equal_risk is not None:
+                lines.append(f"{pair}: {difference.at_equal_risk}")
+        if self.superior_ability is not None and self.superior_ability.n_variants > 1:
+            lines.append(self.superior_ability.sentence)
+        return tuple(lines)
 
     @property
     def verdict(self) -> str:
@@ -271,6 +232,7 @@ class Comparison:
             "verdict": self.verdict,
             "objectives": {name: summary.to_dict() for name, summary in self.objectives.items()},
             "differences": [difference.to_dict() for difference in self.differences],
+            "superior_ability": None if self.superior_ability is None else self.superior_ability.to_dict(),
             "settings": self.settings,
             "sample": {
                 "n_seeds": self.n_seeds,
@@ -328,22 +290,3 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
-
-
-def _digits(interval: BootstrapInterval) -> int:
-    """Decimals of a percentage: more than one where all is small or a bound is close to zero."""
-    largest = 100 * max(abs(interval.low), abs(interval.high), 1e-6)
-    digits = min(max(1, 1 - math.floor(math.log10(largest))), 4)
-    nearest = min(abs(interval.low), abs(interval.high))
-    while interval.excludes_zero and digits < 6 and round(100 * nearest, digits) == 0:
-        digits += 1
-    return digits
-
-
-def _percent(fraction: float, digits: int, *, sign: bool = False) -> str:
-    rounded = round(100 * fraction, digits) + 0.0  # + 0.0: no "-0.0"
-    return f"{rounded:+.{digits}f}" if sign else f"{rounded:.{digits}f}"
-
-
-def _level(level: float) -> str:
-    return f"{100 * level:g}%"

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from backtest.analysis.performance import max_drawdown, mean_annual_return, sharpe_ratio
-from backtest.analysis.significance import deflated_sharpe_ratio
+from backtest.analysis.sharpe_inference import deflated_sharpe_ratio
 from backtest.errors import SimulationError
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class ObjectiveSummary:
     """One objective in numbers: fractions of wealth, a year where a rate; drawdowns <= 0; Sharpe ratios
     annual.
 
-    `sharpe` and `deflated_sharpe` (a probability) are those of the seed-average book; `max_drawdown` is the
+    `sharpe` is that of the seed-average book, `probabilistic_sharpe` the probability that its true Sharpe ratio is
+    above 0, and `deflated_sharpe` that it is above the best of all trials without skill; `max_drawdown` is the
     mean over seeds and `worst_drawdown` the deepest of them; `net_by_seed` gives the spread. `expected` holds
     what only a simulated market knows, such as regret.
     """
@@ -117,6 +118,7 @@ class ObjectiveSummary:
     utility: float
     sharpe: float
     deflated_sharpe: float
+    probabilistic_sharpe: float
     turnover: float
     leverage: float
     max_drawdown: float
@@ -144,6 +146,7 @@ class ObjectiveSummary:
             "utility": self.utility,
             "sharpe": self.sharpe,
             "deflated_sharpe": self.deflated_sharpe,
+            "probabilistic_sharpe": self.probabilistic_sharpe,
             "turnover": self.turnover,
             "leverage": self.leverage,
             "max_drawdown": self.max_drawdown,
@@ -198,6 +201,7 @@ def summarise(
         utility=annual(series.utility),
         sharpe=sharpe_ratio(book, periods_per_year=periods_per_year),
         deflated_sharpe=deflated.probability,
+        probabilistic_sharpe=deflated.probabilistic,
         turnover=annual(series.turnover),
         leverage=float(series.leverage.mean()),
         max_drawdown=float(drawdowns.mean()),
@@ -259,6 +263,7 @@ def measures(summaries: Sequence[ObjectiveSummary]) -> list[Measure]:
         *(percent("known only when simulated", spoken(key), named("expected", key, np.nan)) for key in known),
         *([_FORECAST_ERROR] if has_error else []),
         Measure("risk", "Sharpe ratio", "annual", 2, lambda s: s.sharpe),
+        Measure("risk", "probabilistic Sharpe", "probability", 2, lambda s: s.probabilistic_sharpe),
         Measure("risk", "deflated Sharpe", "probability", 2, lambda s: s.deflated_sharpe),
         Measure("risk", "max drawdown", "%, mean of seeds", 1, lambda s: 100 * s.max_drawdown),
         Measure("risk", "worst drawdown", "%, worst seed", 1, lambda s: 100 * s.worst_drawdown),

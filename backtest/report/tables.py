@@ -66,13 +66,17 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print the verdict, then the table, then what a reader must know before trusting it."""
+    """Print the verdict, the table, what stands behind the verdict, and what a reader must know before trusting it."""
     from rich.console import Console
 
     console = console or Console()
     console.print(comparison.verdict, style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print()
     console.print(comparison_table(comparison))
+    if comparison.readings:
+        console.print()
+    for reading in comparison.readings:
+        console.print(reading, markup=False, highlight=False, soft_wrap=True)
     for note in comparison.notes:
         console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
 
@@ -102,10 +106,11 @@ def measures_html(comparison: Comparison) -> str:
 
 
 def differences_html(comparison: Comparison) -> str:
-    """Every pair of objectives: the difference a year, its interval, and how many seeds share its sign."""
+    """Every pair of objectives: the difference a year, its interval, how many seeds share its sign, the difference of
+    Sharpe ratios, the years that showing such a difference would need, and the difference at equal risk."""
     rows = []
     for quantity, label in (("net", "net return"), ("utility", "net utility")):
-        rows.append(f'<tbody><tr><th colspan="5" scope="rowgroup">{label}</th></tr>')
+        rows.append(f'<tbody><tr><th colspan="7" scope="rowgroup">{label}</th></tr>')
         for d in (d for d in comparison.differences if d.quantity == quantity):
             i = d.interval
             interval = (
@@ -117,13 +122,15 @@ def differences_html(comparison: Comparison) -> str:
                 f"<tr{' class=key' if i.excludes_zero else ''}>"
                 f'<th scope="row">{escape(d.a)} −&nbsp;{escape(d.b)}</th>'
                 f"<td>{number(100 * i.mean, 2, sign=True)}</td><td>{interval}</td>"
-                f"<td>{d.seeds_above_zero} of {d.n_seeds}</td><td>{_sharpe(d)}</td></tr>"
+                f"<td>{d.seeds_above_zero} of {d.n_seeds}</td><td>{_sharpe(d)}</td>"
+                f"<td>{number(d.power.years_needed, 1)}</td><td>{_equal_risk(d)}</td></tr>"
             )
         rows.append("</tbody>")
     return (
         '<table class="differences"><thead><tr><td></td><th scope="col">% a year</th>'
         f'<th scope="col">{100 * comparison.level:g}% interval</th><th scope="col">seeds above 0</th>'
-        '<th scope="col">Sharpe difference</th></tr></thead>'
+        '<th scope="col">Sharpe difference</th><th scope="col">years needed</th>'
+        '<th scope="col">% a year at equal risk</th></tr></thead>'
         f"{''.join(rows)}</table>"
     )
 
@@ -134,6 +141,14 @@ def _sharpe(difference: Difference) -> str:
         return ""
     p_value = "&lt; 0.001" if test.p_value < 1e-3 else number(test.p_value, 3)
     return f"{number(test.difference, 2, sign=True)} <small>p {p_value}</small>"
+
+
+def _equal_risk(difference: Difference) -> str:
+    rescaled = difference.equal_risk
+    if rescaled is None:
+        return ""
+    i = rescaled.interval
+    return f"{number(100 * i.mean, 2, sign=True)} <small>[{number(100 * i.low, 2)}, {number(100 * i.high, 2)}]</small>"
 
 
 def settings_html(settings: Mapping[str, Any]) -> str:

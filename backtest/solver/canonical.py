@@ -12,17 +12,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from backtest.costs import Bend, Constraint, Cost, CostTerms, Curve, LimitTerms, QuadraticLimit, Ramp, SmoothFunction
-from backtest.costs.curves import pick_rows
+from backtest.costs.curves import Root, pick_rows
 from backtest.errors import CostError
 from backtest.market import MarketSnapshot
 
-__all__ = ["CanonicalProblem", "add_up", "assemble", "lower_cost", "mask_untradable", "named_limits"]
+__all__ = [
+    "CanonicalProblem",
+    "SmoothingForm",
+    "add_up",
+    "assemble",
+    "lower_cost",
+    "mask_untradable",
+    "named_limits",
+]
+
+SmoothingForm = Literal["huber", "sqrt"]
+"""What takes the place of a kink: a parabola as wide as the smoothing on each side, or a hyperbola that wide."""
 
 MAXIMUM_SOFTNESS = 1e200
 """Softness of a limit whose penalty weighs nothing."""
@@ -119,6 +130,7 @@ def assemble(
     tradable: Tensor | None,
     holding_periods: Tensor,
     smoothing: float,
+    smoothing_form: SmoothingForm = "huber",
 ) -> CanonicalProblem:
     """Lower costs and constraints to one canonical problem.
 
@@ -130,11 +142,13 @@ def assemble(
         market: the market at the B rows, for costs that need it.
         tradable: (B, N) bool; an asset that cannot be traded keeps its weight. None means all can.
         holding_periods: (1, 1) or (B, 1); costs paid per trade are divided by it.
-        smoothing: weight over which every kink is smoothed (Huber); 0 leaves kinks as they are.
+        smoothing: weight over which every kink is smoothed; 0 leaves kinks as they are.
+        smoothing_form: what takes the place of a kink; see `add_up`.
     """
     parts = [lower_cost(cost, held, market, holding_periods) for _, cost in costs.parts]
     limits = [constraint.terms(held, market) for constraint in constraints]
-    problem = add_up(p, held, parts, named_limits(constraints, limits), smoothing=smoothing)
+    named = named_limits(constraints, limits)
+    problem = add_up(p, held, parts, named, smoothing=smoothing, smoothing_form=smoothing_form)
     return problem if tradable is None else mask_untradable(problem, tradable)
 
 
@@ -151,13 +165,26 @@ def add_up(
     limits: tuple[tuple[str, LimitTerms], ...],
     *,
     smoothing: float,
+    smoothing_form: SmoothingForm = "huber",
 ) -> CanonicalProblem:
-    """Return the problem whose costs and limits are `parts` and `limits`; all assets can be traded."""
+    """Return the problem whose costs and limits are `parts` and `limits`; all assets can be traded.
+
+    A kink of `|x|` smoothed over the weight `w` becomes, with the same slopes far away and 0 at its place,
+
+        huber   x^2 / 2w within w of it, |x| - w/2 beyond
+        sqrt    sqrt(x^2 + w^2) - w
+
+    The first is smooth once and is the kink itself but for a constant beyond `w`, so a name there has the derivative it
+    would have; the second is smooth everywhere, and no name is quite without a derivative.
+    """
     n_assets = p.shape[-1]
     terms = sum(parts, CostTerms())
     ramps = _merge_kinks(list(terms.ramps), held)
-    if smoothing > 0:
+    if smoothing > 0 and smoothing_form == "huber":
         ramps = [ramp.widened(smoothing) for ramp in ramps]
+    elif smoothing > 0:
+        terms = sum((_rounded(ramp, smoothing) for ramp in ramps if ramp.end is None), terms)
+        ramps = [ramp for ramp in ramps if ramp.end is not None]
 
     lower, upper = p.new_full((1, n_assets), -torch.inf), p.new_full((1, n_assets), torch.inf)
     equalities: list[tuple[Tensor, Tensor]] = []
@@ -301,6 +328,13 @@ def _merge_kinks(ramps: list[Ramp], held: Tensor) -> list[Ramp]:
         old = merged.get(name)
         merged[name] = ramp if old is None else Ramp(ramp.start, old.left + ramp.left, old.right + ramp.right)
     return [*merged.values(), *others]
+
+
+def _rounded(kink: Ramp, width: float) -> CostTerms:
+    """Return a kink as a straight line of its middle slope, and a hyperbola of half of its jump."""
+    middle, half = (kink.left + kink.right) / 2, (kink.right - kink.left) / 2
+    curve = Root(kink.start, half, torch.full_like(kink.start[:1], width))
+    return CostTerms(linear=middle, constant=-middle * kink.start, curves=(curve,))
 
 
 def _smallest(limits: list[Tensor], other: Tensor) -> Tensor:

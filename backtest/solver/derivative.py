@@ -182,7 +182,7 @@ class SolutionMap:
         return replace(self, bent=(columns * ~slack.unsqueeze(-2), inverse * ~(slack.unsqueeze(-1))))
 
 
-def attach(problem: CanonicalProblem, optimum: Optimum, solution_map: SolutionMap) -> Tensor:
+def attach(problem: CanonicalProblem, optimum: Optimum, solution_map: SolutionMap, *, steps: int = 2) -> Tensor:
     """Return the positions (B, N) with a graph to everything in `problem`.
 
     Newton steps from the solution, whose value is nil: `z + K^-1 gradient(z, theta)` with `K` fixed, then the assets'
@@ -192,10 +192,11 @@ def attach(problem: CanonicalProblem, optimum: Optimum, solution_map: SolutionMa
         problem: the problem with its graph.
         optimum: the solution of the same problem without gradients.
         solution_map: its derivative.
+        steps: how many; one is enough for first derivatives.
     """
     x, z, multipliers = optimum.point.x, optimum.point.z, optimum.limit_multipliers
     plain = replace(solution_map, bent=None)
-    for _ in range(2):
+    for _ in range(steps):
         x, z, multipliers = _chord_step(problem, optimum, solution_map, plain, x, z, multipliers)
     return x
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from backtest.costs import Constraint, Cost
 from backtest.errors import InfeasibleError, SettingsError, SolverError, UnboundedError
 from backtest.market import MarketPanel, MarketSnapshot
-from backtest.solver.canonical import CanonicalProblem, assemble
+from backtest.solver.canonical import CanonicalProblem, SmoothingForm, assemble
 from backtest.solver.conic import needs_cone_solver
 from backtest.solver.derivative import SolutionMap, attach
 from backtest.solver.feasibility import clashing_constraints, endless_direction
@@ -41,13 +41,15 @@ class PositionSolver:
         constraints: limits that all must hold.
         holding_periods: scalar or (B,): costs that are paid once a trade count for this many periods less, since the
             forecast is earned in each period the position is held. The simulator charges them whole.
-        smoothing: weight on each side over which kinks are smoothed (Huber), for training; 0 leaves them.
+        smoothing: weight on each side over which kinks are smoothed, for training; 0 leaves them.
+        smoothing_form: "huber" or "sqrt", what kinks are smoothed to (see `backtest.solver.canonical.add_up`).
     """
 
     costs: Cost
     constraints: Sequence[Constraint] = ()
     holding_periods: float | Tensor = 1.0
     smoothing: float = 0.0
+    smoothing_form: SmoothingForm = "huber"
 
     def __post_init__(self) -> None:
         if not isinstance(self.costs, Cost):
@@ -59,6 +61,8 @@ class PositionSolver:
             raise SettingsError(f"holding_periods must be above 0, got {self.holding_periods!r}")
         if self.smoothing < 0:
             raise SettingsError(f"smoothing must be at least 0, got {self.smoothing!r}")
+        if self.smoothing_form not in get_args(SmoothingForm):
+            raise SettingsError(f'smoothing_form must be "huber" or "sqrt", got {self.smoothing_form!r}')
 
     @property
     def depends_on_held(self) -> bool:
@@ -189,6 +193,7 @@ class PositionSolver:
             tradable=tradable,
             holding_periods=periods,
             smoothing=self.smoothing,
+            smoothing_form=self.smoothing_form,
         )
 
     def _settle(

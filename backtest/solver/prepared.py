@@ -131,6 +131,7 @@ class PreparedSolver:
             parts,
             named_limits(constraints, limits),
             smoothing=self.solver.smoothing,
+            smoothing_form=self.solver.smoothing_form,
         )
         self._keys, self._problem = keys, problem
         weak = weak_assets(problem).any(-1).numpy()

@@ -1,18 +1,20 @@
-"""The two training loops: on forecast error in a metric, and along the path through the solver."""
+"""The two training loops: on forecast error, and along the path through the solver."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from backtest.solver import PositionSolver
-from backtest.training.models import Network
-from backtest.training.objectives import Metric
+from backtest.training.error_losses import ErrorLoss, return_scale
+from backtest.training.models import ForecastModel, TrainableModel
 from backtest.training.path import Path, walk
+from backtest.training.path_objectives import PathObjectives
 from backtest.training.samples import Samples
 from backtest.training.settings import TrainingSettings
 from backtest.training.stopping import BestOnValidation
@@ -22,10 +24,13 @@ __all__ = ["Trained", "evaluate_path", "train_on_error", "train_on_path"]
 GRADIENT_CLIP = 5.0
 """Largest norm of one replica's gradient, in units of the first one in its forecasts."""
 
+ROUNDING = 1e-6
+"""Share of the norm of a replica's gradient below which a part of it is rounding of sums in single precision."""
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Networks at their best on validation.
+    """Models at their best on validation.
 
     Attributes:
         network: R replicas.
@@ -35,7 +40,7 @@ class Trained:
         failed: (R,) rows that could not be solved, over all passes along the path.
     """
 
-    network: Network
+    network: TrainableModel
     validation_loss: Tensor
     epoch: Tensor
     moved: Tensor
@@ -55,7 +60,7 @@ class Trained:
 class _Descent:
     """AdamW on all replicas, with each replica's gradient clipped by its own norm."""
 
-    def __init__(self, network: Network, settings: TrainingSettings) -> None:
+    def __init__(self, network: TrainableModel, settings: TrainingSettings) -> None:
         self.network = network.with_parameters([part.detach().clone().requires_grad_() for part in network.parameters])
         self._unit = torch.zeros(network.n_replicas, dtype=torch.float64)
         self._optimizer = torch.optim.AdamW(
@@ -75,29 +80,36 @@ class _Descent:
         for parameter in self.network.parameters:
             assert parameter.grad is not None
             square += parameter.grad.flatten(1).square().sum(1)
-        shrink = (GRADIENT_CLIP / square.sqrt().clamp(min=1e-30)).clamp(max=1.0)
+        norm = square.sqrt()
+        shrink = (GRADIENT_CLIP / norm.clamp(min=1e-30)).clamp(max=1.0)
         for parameter in self.network.parameters:
             assert parameter.grad is not None
-            parameter.grad *= shrink.reshape(-1, 1, 1)
+            one_each = (-1, *[1] * (parameter.ndim - 1))
+            # Adam would make whole steps of what is rounding: the level of forecasts for dollar-neutral books, say.
+            parameter.grad[parameter.grad.abs() < ROUNDING * norm.reshape(one_each)] = 0
+            parameter.grad *= shrink.reshape(one_each)
         self._optimizer.step()
 
 
 def train_on_error(
     samples: Samples,
-    network: Network,
-    metric: Metric,
+    network: TrainableModel,
+    loss: ErrorLoss,
     *,
     train: np.ndarray,
     validation: np.ndarray,
     seeds: Sequence[int],
     settings: TrainingSettings,
 ) -> Trained:
-    """Minimise the mean of `(p - y)' H^-1 (p - y)` over rows; `metric` is `H^-1`.
+    """Minimise the mean of a loss of each row's forecasts and returns.
+
+    A loss without scale leaves forecasts in no unit: they are brought to that of returns at the end, by the multiple
+    that is nearest to the training targets across assets.
 
     Args:
         samples: features and targets.
         network: where to start, R replicas.
-        metric: the metric, valid on both sets of rows.
+        loss: the loss, valid on both sets of rows.
         train, validation: row numbers.
         seeds: (R,) of each replica, for its own order of minibatches.
         settings: how to train.
@@ -108,29 +120,31 @@ def train_on_error(
 
     def validation_loss() -> Tensor:
         with torch.no_grad():
-            error = _forecast(descent.network, samples, validation_rows) - samples.target[validation_rows]
-            return (error * metric.apply(error, validation_rows)).sum((-1, -2)) / len(validation_rows)
+            p = descent.network.forecast(samples, validation_rows)
+            return loss.losses(p, samples.target[validation_rows], validation_rows).sum(-1) / len(validation_rows)
 
     best = BestOnValidation(descent.network, validation_loss(), patience=settings.patience)
     for _ in range(settings.epochs):
         shuffled = torch.stack([train_rows[torch.randperm(len(train_rows), generator=order)] for order in orders])
         for rows in shuffled.split(settings.batch_rows, dim=1):
-            p = _forecast(descent.network, samples, rows)
+            p = descent.network.forecast(samples, rows)
             with torch.no_grad():
-                error = p - samples.target[rows]
-                gradient = torch.stack([metric.apply(error[r], rows[r]) for r in range(len(rows))])
+                gradient = loss.gradient(p, samples.target[rows], rows)
             descent.step(p, gradient)
         best.update(descent.network, validation_loss())
         if best.finished:
             break
-    return Trained(
-        best.network, best.loss, best.epoch, torch.full_like(best.loss, torch.nan), torch.zeros_like(best.epoch)
-    )
+    found = best.network
+    if loss.scale_free:
+        with torch.no_grad():
+            p = found.forecast(samples, train_rows)
+        found = found.scaled(return_scale(p, samples.target[train_rows], samples.scored[train_rows]))
+    return Trained(found, best.loss, best.epoch, torch.full_like(best.loss, torch.nan), torch.zeros_like(best.epoch))
 
 
 def train_on_path(
     samples: Samples,
-    network: Network,
+    network: TrainableModel,
     solver: PositionSolver,
     *,
     train: np.ndarray,
@@ -140,11 +154,11 @@ def train_on_path(
     objectives: Sequence[str],
     settings: TrainingSettings,
 ) -> Trained:
-    """Minimise losses that need the solver along paths of positions, each replica its own.
+    """Minimise losses along paths of positions, each replica its own.
 
     Chunks start from what the model held there in the pass before, so that positions are carried through the whole
     history although chunks are walked side by side; a first pass without steps fills in the starts. Without costs that
-    depend on what is held, each row is a chunk of its own.
+    depend on what is held, each row is a chunk of its own; it is in flat training too, and trades from nothing held.
 
     Validation starts from nothing held, with sharp kinks. Models stop on the utility realized there, trading costs
     whole: the fraction of them that enters decisions would reward trading too much. Misaligned ones stop on their own
@@ -157,16 +171,18 @@ def train_on_path(
         train, validation: row numbers, consecutive.
         seeds: (R,) of each replica, for its own order of chunks.
         holding_periods: (R,) of each replica.
-        objectives: (R,) names from `DECISION_OBJECTIVES`.
+        objectives: (R,) names from `OBJECTIVES`, or blends.
         settings: how to train.
     """
-    smooth = replace(solver, smoothing=settings.smoothing_for(samples.n_assets))
     descent = _Descent(network, settings)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    training = _Carried.nothing(samples, train, holding_periods=holding_periods)
+    aims = PathObjectives(objectives, samples, solver, train)
+    carried = settings.path and solver.depends_on_held
+    training = _Carried.nothing(samples, train, holding_periods=holding_periods[aims.owner])
     validating = _Carried.nothing(samples, validation, holding_periods=holding_periods)
     charged = torch.tensor([name != "misaligned" for name in objectives]).reshape(-1, 1, 1)
-    chunks, validation_chunks = _chunks(train, settings, solver), _chunks(validation, settings, solver)
+    chunks = _chunks(train, settings.chunk_length if carried else 1)
+    validation_chunks = _chunks(validation, settings.chunk_length if solver.depends_on_held else 1)
 
     def validation_loss(rows: Tensor) -> Tensor:
         path = validating.walk_shared(solver, descent.network, rows, with_utility=True)
@@ -175,20 +191,38 @@ def train_on_path(
 
     whole = validation_chunks.reshape(1, -1) if solver.depends_on_held else validation_chunks
     best = BestOnValidation(descent.network, validation_loss(whole), patience=settings.patience)
-    if solver.depends_on_held:
-        training.walk_shared(smooth, descent.network, chunks)
+    if carried and len(aims.owner):
+        training.walk_shared(
+            _smoothed(solver, settings, n_assets=samples.n_assets, epoch=0),
+            descent.network.replicas(aims.owner),
+            chunks,
+        )
     # Chunks of one row have as many decisions in a minibatch as chunks of many.
     batch = settings.batch_chunks * max(1, settings.chunk_length // chunks.shape[1])
     failed = torch.zeros(len(seeds), dtype=torch.long)
     moved = torch.full_like(best.loss, torch.nan)
-    for _ in range(settings.path_epochs):
+    for epoch in range(settings.path_epochs):
+        smooth = _smoothed(solver, settings, n_assets=samples.n_assets, epoch=epoch)
+
+        def walked(p: Tensor, rows: Tensor, smooth: PositionSolver = smooth) -> Path:
+            return training.walk(
+                smooth,
+                p,
+                rows,
+                carry=carried,
+                objectives=aims.walked,
+                weigh=aims.weigh,
+                through_time=settings.through_time,
+            )
+
         shuffled = torch.stack([chunks[torch.randperm(len(chunks), generator=order)] for order in orders])
         for rows in shuffled.split(batch, dim=1):
-            p = _forecast(descent.network, samples, rows)
-            path = training.walk(smooth, p.detach(), rows, objectives=objectives)
-            assert path.gradient is not None
-            descent.step(p, path.gradient)
-            failed, moved = failed + path.failed, path.moved
+            p = descent.network.forecast(samples, rows)
+            gradient, path = aims.gradient(p.detach(), rows, walked)
+            descent.step(p, gradient)
+            if path is not None:
+                failed = failed.index_add(0, aims.owner, path.failed)
+                moved = torch.where(aims.first < 0, torch.nan, path.moved[aims.first])
         best.update(descent.network, validation_loss(validation_chunks))
         if best.finished:
             break
@@ -198,7 +232,7 @@ def train_on_path(
 def evaluate_path(
     samples: Samples,
     solver: PositionSolver,
-    network: Network,
+    network: ForecastModel,
     rows: np.ndarray,
     *,
     holding_periods: Tensor,
@@ -240,10 +274,15 @@ class _Carried:
         p: Tensor,
         rows: Tensor,
         *,
-        objectives: Sequence[str] | None = None,
-        with_utility: bool = False,
+        carry: bool = True,
+        **options: Any,
     ) -> Path:
-        """Walk chunks `rows` (R, C, L) on forecasts `p` (R, C, L, N) from what was held there."""
+        """Walk chunks `rows` (R, C, L) on forecasts `p` (R, C, L, N) from what was held there.
+
+        Args:
+            solver, p, rows: as in `walk`, as are `options`.
+            carry: whether to write down what is held from now on.
+        """
         place = rows - self.first_row
         replica = torch.arange(len(rows)).reshape(-1, 1)
         path = walk(
@@ -253,33 +292,30 @@ class _Carried:
             rows=rows,
             held=self.held[replica, place[:, :, 0]],
             holding_periods=self.holding_periods,
-            objectives=objectives,
-            with_utility=with_utility,
+            **options,
         )
-        self.held[replica.unsqueeze(-1), place + 1] = path.held
+        if carry:
+            self.held[replica.unsqueeze(-1), place + 1] = path.held
         return path
 
     def walk_shared(
-        self, solver: PositionSolver, network: Network, chunks: Tensor, *, with_utility: bool = False
+        self, solver: PositionSolver, network: ForecastModel, chunks: Tensor, *, with_utility: bool = False
     ) -> Path:
         """Walk chunks (C, L) that all replicas share."""
         with torch.no_grad():
-            p = _forecast(network, self.samples, chunks.reshape(-1))
+            p = network.forecast(self.samples, chunks.reshape(-1))
         rows = chunks.expand(network.n_replicas, *chunks.shape)
         return self.walk(solver, p.reshape(*rows.shape, -1), rows, with_utility=with_utility)
 
 
-def _forecast(network: Network, samples: Samples, rows: Tensor) -> Tensor:
-    """Return forecasts (R, ..., N) for `rows` (...), shared by all replicas, or (R, ...)."""
-    shared = rows.ndim == 1
-    features = samples.features[rows]
-    flat = features.reshape(*(() if shared else (len(rows),)), -1, samples.n_features)
-    shape = (network.n_replicas, *rows.shape[int(not shared) :], samples.n_assets)
-    return network(flat).reshape(shape)
+def _smoothed(solver: PositionSolver, settings: TrainingSettings, *, n_assets: int, epoch: int) -> PositionSolver:
+    """Return the solver with the smoothing of a pass along the path."""
+    form = "huber" if settings.smoothing_form == "hard" else settings.smoothing_form
+    return replace(solver, smoothing=settings.smoothing_at(epoch, n_assets), smoothing_form=form)
 
 
-def _chunks(rows: np.ndarray, settings: TrainingSettings, solver: PositionSolver) -> Tensor:
+def _chunks(rows: np.ndarray, length: int) -> Tensor:
     """Cut consecutive rows into chunks (C, L), the most recent rows first to be kept when they do not divide."""
-    length = min(settings.chunk_length, len(rows)) if solver.depends_on_held else 1
+    length = min(length, len(rows))
     count = len(rows) // length
     return torch.as_tensor(rows[len(rows) - count * length :]).reshape(count, length)

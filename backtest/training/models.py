@@ -1,6 +1,7 @@
 """Forecast models, many replicas at once: each replica has its own parameters, and one product serves all.
 
-A replica is one seed under one setting. Shapes: R replicas, M samples, K features.
+A replica is one seed under one setting. Shapes: R replicas, M samples, K features, N assets. `ForecastModel` is all
+that choosing and trading ask of a model; `TrainableModel` is what the training loops ask beside it.
 """
 
 from __future__ import annotations
@@ -8,16 +9,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from backtest.errors import SettingsError
+from backtest.training.samples import Inputs
 
-__all__ = ["Network", "stack_replicas"]
+__all__ = ["LAST_LAYER_GAIN", "ForecastModel", "Network", "TrainableModel", "stack_replicas"]
 
 LAST_LAYER_GAIN = 0.1
 """A forecast of returns starts near 0: the signal is a hundredth of the noise."""
+
+
+class ForecastModel(Protocol):
+    """R replicas of a model that forecasts returns."""
+
+    @property
+    def n_replicas(self) -> int:
+        """R."""
+
+    @property
+    def history(self) -> int:
+        """Rows of features that a forecast looks at, the last being its own."""
+
+    def forecast(self, inputs: Inputs, rows: Tensor) -> Tensor:
+        """Return forecasts (R, ..., N) float64, a return per period, for every asset, whether available or not.
+
+        Args:
+            inputs: features.
+            rows: row numbers: (B,), shared by all replicas, or (R, ...), each replica its own.
+        """
+
+    def replicas(self, index: Tensor) -> Self:
+        """Return the replicas `index`, which may repeat."""
+
+    def scaled(self, factors: Tensor) -> Self:
+        """Return the model whose replicas' forecasts are multiplied by `factors` (R,)."""
+
+    def stacked(self, others: Sequence[Any]) -> Self:
+        """Return one model with the replicas of this one and of all others, in order."""
+
+
+class TrainableModel(ForecastModel, Protocol):
+    """R replicas whose parameters gradient descent can move."""
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Every tensor that training moves; the first axis of each is the replica."""
+
+    @property
+    def scale(self) -> float:
+        """Unit of the output, a return per period: parameters of order 1 give forecasts of that order."""
+
+    def with_parameters(self, parameters: Sequence[Tensor]) -> Self:
+        """Return this model with other parameters, in the order of `parameters`."""
+
+
+Model = TypeVar("Model", bound=ForecastModel)
+
+
+def stack_replicas(models: Sequence[Model]) -> Model:
+    """Return one model with the replicas of all, in order."""
+    return models[0].stacked(models[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +122,11 @@ class Network:
         return self.weights[0].shape[0]
 
     @property
+    def history(self) -> int:
+        """1: a network sees the features of its own row."""
+        return 1
+
+    @property
     def parameters(self) -> tuple[Tensor, ...]:
         """Every tensor that training moves; the first axis of each is the replica."""
         return (*self.weights, *self.biases)
@@ -97,8 +157,14 @@ class Network:
                 x = torch.nn.functional.silu(x)
         return self.scale * x.squeeze(-1).double()
 
+    def forecast(self, inputs: Inputs, rows: Tensor) -> Tensor:
+        """Return forecasts (R, ..., N) float64 for `rows` (B,), shared by all replicas, or (R, ...)."""
+        shared = rows.ndim == 1
+        features = inputs.features[rows]
+        flat = features.reshape(*(() if shared else (len(rows),)), -1, inputs.n_features)
+        return self(flat).reshape(self.n_replicas, *rows.shape[int(not shared) :], inputs.n_assets)
 
-def stack_replicas(networks: Sequence[Network]) -> Network:
-    """Return one network with the replicas of all, in order."""
-    parameters = [torch.cat(parts) for parts in zip(*(network.parameters for network in networks), strict=True)]
-    return networks[0].with_parameters(parameters)
+    def stacked(self, others: Sequence[Network]) -> Network:
+        """Return one network with the replicas of this one and of all others, in order."""
+        everyone = (self.parameters, *(other.parameters for other in others))
+        return self.with_parameters([torch.cat(parts) for parts in zip(*everyone, strict=True)])

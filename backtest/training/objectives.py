@@ -1,22 +1,26 @@
 """The objectives a forecast model can be trained on. The first four stand side by side in a comparison by default.
 
-    squared        mean (p - y)^2
-    whitened       (p - y)' H^-1 (p - y), H the Hessian of the smooth part of C: generalised least squares
-    aligned        -y'q(p) + C(q(p)): what the portfolio earns after its costs; its gradient is J (p - y)
-    misaligned     -y'q(p): costs forgotten in the loss; the ablation. Its optimum is not E[y]
-    spo_plus       a convex bound on regret; its gradient is 2 (q(2p - y) - q(y))
-    fenchel_young  a convex loss about the positions best in hindsight; its gradient is q(p) - q(y)
+    squared           mean (p - y)^2
+    whitened          (p - y)' H^-1 (p - y), H the Hessian of the smooth part of C: generalised least squares
+    aligned           -y'q(p) + C(q(p)): what the portfolio earns after its costs; its gradient is J (p - y)
+    misaligned        -y'q(p): costs forgotten in the loss; the ablation. Its optimum is not E[y]
+    rank_correlation  minus the correlation of p with the ranks of y, date by date; needs no solver and has no scale
+    sharpe            minus the Sharpe ratio of y'q(p) - C(q(p)) over the rows of a minibatch
+    spo_plus          a convex bound on regret; its gradient is 2 (q(2p - y) - q(y))
+    fenchel_young     a convex loss about the positions best in hindsight; its gradient is q(p) - q(y)
 
-Squared, whitened and aligned are all minimised in expectation by `p = E[y | features]`; SPO+ is where `y` is spread
-symmetrically about it. The formulas of the last four are in `backtest.training.losses`.
+and blends of them, "0.5 whitened + 0.5 aligned". Squared, whitened and aligned are all minimised in expectation by
+`p = E[y | features]`; SPO+ is where `y` is spread symmetrically about it. `docs/objectives.md` has all the formulas.
 
 Sources: Elmachtoub & Grigas (2022), "Smart Predict, then Optimize"; Donti, Amos & Kolter (2017), "Task-based end-to-end
 model learning"; Butler & Kwon (2023), "Integrating prediction in mean-variance portfolio optimization"; Blondel,
-Martins & Niculae (2020), "Learning with Fenchel-Young losses"; Aitken (1936) for generalised least squares.
+Martins & Niculae (2020), "Learning with Fenchel-Young losses"; Aitken (1936) for generalised least squares; Moody &
+Saffell (2001), "Learning to trade via direct reinforcement", for training on the Sharpe ratio.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,8 +35,11 @@ from backtest.training.samples import Samples
 __all__ = [
     "DECISION_OBJECTIVES",
     "DEFAULT_OBJECTIVES",
+    "ERROR_OBJECTIVES",
     "OBJECTIVES",
     "Metric",
+    "Objective",
+    "blend",
     "check_objectives",
     "euclidean_metric",
     "risk_metric",
@@ -41,21 +48,102 @@ __all__ = [
 DEFAULT_OBJECTIVES = ("squared", "whitened", "aligned", "misaligned")
 """What a comparison shows unless told otherwise."""
 
-DECISION_OBJECTIVES = ("aligned", "misaligned", "spo_plus", "fenchel_young")
+ERROR_OBJECTIVES = ("squared", "whitened", "rank_correlation")
+"""Objectives that compare forecasts with returns, without a solver."""
+
+DECISION_OBJECTIVES = ("aligned", "misaligned", "sharpe", "spo_plus", "fenchel_young")
 """Objectives whose loss needs the solver."""
 
-OBJECTIVES = ("squared", "whitened", *DECISION_OBJECTIVES)
-"""All that can be asked for."""
+OBJECTIVES = (*ERROR_OBJECTIVES, *DECISION_OBJECTIVES)
+"""All that can be asked for by one name; blends are made of them."""
+
+_PART = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s+([a-z_]+)\s*")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective, or a blend of several.
+
+    Attributes:
+        parts: (share, name) of each; shares are above 0 and add up to 1, names stand in the order of `OBJECTIVES`.
+    """
+
+    parts: tuple[tuple[float, str], ...]
+
+    @staticmethod
+    def of(text: str) -> Objective:
+        """Read a name from `OBJECTIVES`, or a blend: "0.5 whitened + 0.5 aligned".
+
+        Raises:
+            SettingsError: it is neither; the message says why.
+        """
+        pieces = text.split("+")
+        if len(pieces) == 1 and not re.match(r"\s*[\d.]", text):
+            _check_name(text, text)
+            return Objective(((1.0, text),))
+        parts = []
+        for piece in pieces:
+            found = _PART.fullmatch(piece)
+            if found is None:
+                raise SettingsError(
+                    f"objective {text!r}: {piece.strip()!r} is no part of a blend: each is a share and a name, as in "
+                    '"0.5 whitened + 0.5 aligned"'
+                )
+            _check_name(found[2], text)
+            parts.append((float(found[1]), found[2]))
+        names = [name for _, name in parts]
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise SettingsError(f"objective {text!r}: a blend has two or more different parts, got {', '.join(names)}")
+        total = sum(share for share, _ in parts)
+        if min(share for share, _ in parts) <= 0 or abs(total - 1) > 1e-5:
+            raise SettingsError(f"objective {text!r}: shares must be above 0 and add up to 1, they add up to {total:g}")
+        ordered = sorted(parts, key=lambda part: OBJECTIVES.index(part[1]))
+        return Objective(tuple((share / total, name) for share, name in ordered))
+
+    @property
+    def name(self) -> str:
+        """How it is written: the one spelling of all that mean the same."""
+        if len(self.parts) == 1:
+            return self.parts[0][1]
+        return " + ".join(f"{share:.6g} {name}" for share, name in self.parts)
+
+    @property
+    def on_path(self) -> bool:
+        """Whether it is trained along the path from a warm start: what needs the solver, and every blend."""
+        return len(self.parts) > 1 or self.parts[0][1] in DECISION_OBJECTIVES
+
+
+def blend(*names: str, weights: Sequence[float] | None = None) -> str:
+    """Return the objective that descends on several at once: "0.5 whitened + 0.5 aligned" for two names.
+
+    The gradient of each, brought to the same size at the start of training, enters with its weight.
+
+    Args:
+        names: two or more from `OBJECTIVES`.
+        weights: one a name, above 0, in any unit; None takes equal ones.
+    """
+    weights = [1.0] * len(names) if weights is None else list(weights)
+    if len(weights) != len(names) or not all(weight > 0 for weight in weights):
+        raise SettingsError(f"blend: give each of {', '.join(names)} a weight above 0, got {weights}")
+    shares = " + ".join(f"{weight / sum(weights):.9f} {name}" for weight, name in zip(weights, names, strict=True))
+    return Objective.of(shares).name
 
 
 def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, each known and there once; raise `SettingsError` otherwise."""
-    for name in names:
-        if name not in OBJECTIVES:
-            raise SettingsError(f"unknown objective {name!r}: choose from {', '.join(OBJECTIVES)}")
-    if len(set(names)) != len(names) or not names:
+    """Return the names, each known and there once, blends in their one spelling; raise `SettingsError` otherwise."""
+    found = [Objective.of(name).name for name in names]
+    if len(set(found)) != len(found) or not found:
         raise SettingsError(f"objectives must be different and at least one, got {list(names)}")
-    return tuple(names)
+    return tuple(found)
+
+
+def _check_name(name: str, text: str) -> None:
+    if name not in OBJECTIVES:
+        where = "" if name == text else f" in {text!r}"
+        raise SettingsError(
+            f"unknown objective {name!r}{where}: choose from {', '.join(OBJECTIVES)}, or blend them: "
+            '"0.5 whitened + 0.5 aligned"'
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +163,20 @@ class Metric:
     loadings: Tensor
     model_of: Tensor
     factor: Tensor
+    scale_free = False
+
+    def losses(self, p: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        """Return `(p - y)' H^-1 (p - y)` of each row (..., B); shapes as in `backtest.training.error_losses`."""
+        return ((p - y) * self._weighted(p - y, rows)).sum(-1)
+
+    def gradient(self, p: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        """Return the derivative of `losses` in the forecast, like `p`."""
+        return 2 * self._weighted(p - y, rows)
+
+    def _weighted(self, error: Tensor, rows: Tensor) -> Tensor:
+        if rows.ndim == 1:
+            return self.apply(error, rows)
+        return torch.stack([self.apply(error[r], rows[r]) for r in range(len(rows))])
 
     def apply(self, error: Tensor, rows: Tensor) -> Tensor:
         """Return `H^-1 error` for `error` (..., B, N) at `rows` (B,)."""

@@ -1,12 +1,13 @@
 """Walk a path of positions: at each row the solver trades from what the same model held before.
 
 With trading costs, what a forecast is worth depends on what is held. Chunks of consecutive rows, for all replicas, are
-walked side by side: R replicas, C chunks, L rows in a chunk.
+walked side by side: R replicas, C chunks, L rows in a chunk. Each row's loss can treat what was held as given; or the
+loss of a whole chunk is followed back through what was held (`backtest.training.through_time`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,11 +16,9 @@ from torch import Tensor
 from backtest.solver import PositionSolver, Status
 from backtest.training.row_losses import RowLosses
 from backtest.training.samples import Samples
+from backtest.training.through_time import Step, drifted, gradients_through_time
 
 __all__ = ["Path", "walk"]
-
-LOWEST_GROWTH = 0.1
-"""Weights drift with wealth; below this growth in one period the account is as good as ruined, and drift is capped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +30,8 @@ class Path:
         utility: (R, C, L) realized `y'q - C(q)`, trading costs whole and kinks sharp, whatever the decisions were
             made with; None unless asked for.
         loss: (R, C, L) objective of each row, a return per period; None without objectives.
-        gradient: (R, C, L, N) derivative of the loss of each row in its forecast, given what was held; None without
-            objectives.
+        gradient: (R, C, L, N) derivative in each forecast of its row's loss given what was held, or of its chunk's
+            total loss; None without objectives.
         held: (R, C, L, N) weights held before trading in the row after each.
         moved: (R,) share of usable assets whose position answers to their forecast; NaN without objectives.
         failed: (R,) rows that could not be solved, which kept what they held.
@@ -57,13 +56,16 @@ def walk(
     holding_periods: Tensor,
     objectives: Sequence[str] | None = None,
     with_utility: bool = False,
+    weigh: Callable[[Tensor], Tensor] | None = None,
+    through_time: bool = False,
 ) -> Path:
     """Walk all chunks in time order, each carrying the positions of its own forecasts, whatever its objective.
 
-    Losses and gradients treat what was held as given; they are those of `backtest.training.losses`, with the solver's
-    smoothing and holding periods. A name that is not scored teaches nothing: its error counts as 0, with `y = p` there
-    in the label's problem and in that of `2p - y`. It gets a gradient only from the errors of names it is traded
-    against. A row without all of its solutions has no gradient.
+    Losses and gradients are those of `backtest.training.losses`, with the solver's smoothing and holding periods. What
+    was held is taken as given, unless gradients go through time: then, what was held before a chunk's first row. A name
+    that is not scored teaches nothing: its error counts as 0, with `y = p` there in the label's problem and in that of
+    `2p - y`. It gets a gradient only from the errors of names it is traded against. A row without all of its solutions
+    has no gradient.
 
     Args:
         samples: targets, and where they may be used.
@@ -72,8 +74,13 @@ def walk(
         rows: (R, C, L) row numbers, consecutive along L.
         held: (R, C, N) weights before the first trade.
         holding_periods: (R,) of each replica.
-        objectives: (R,) names from `DECISION_OBJECTIVES`, to fill `loss` and `gradient`; None for neither.
+        objectives: (R,) names from `ROW_OBJECTIVES`, to fill `loss` and `gradient`; None for neither.
         with_utility: fill `utility`.
+        weigh: takes `loss` to the weight (R, C, L) of each row's in the gradient; None weighs all 1.
+        through_time: whether a forecast answers for the later losses of its chunk too.
+
+    Raises:
+        SolverError: gradients go through time, and a cost is a CVXPY expression, which has no derivative in `held`.
     """
     n_replicas, n_chunks, length, n_assets = p.shape
     flat = n_replicas * n_chunks
@@ -85,6 +92,7 @@ def walk(
     moved, usable_count = p.new_zeros(flat), p.new_zeros(flat)
     failed = torch.zeros(flat, dtype=torch.long)
     start: Tensor | None = None
+    steps: list[Step] = []
     for step in range(length):
         at = rows[:, :, step].reshape(flat)
         forecast = p[:, :, step].reshape(flat, n_assets)
@@ -110,25 +118,36 @@ def walk(
             loss, gradient = of_rows.judge(solution, forecast, label)
             losses.append(loss)
             gradients.append(torch.where(lost.unsqueeze(-1), 0.0, gradient))
+            if through_time:
+                steps.append(Step(solution, forecast, label, before, target, market, usable, lost))
             moved += solution.free[:flat].sum(-1)
             usable_count += usable.sum(-1)
         failed += lost
         if with_utility:
             realized = market if of_rows is None else samples.panel.at(fill)
             utilities.append(earned - solver.costs.value(q, before, realized).sum(-1))
-        before = q * (1 + target) / (1 + earned).clamp(min=LOWEST_GROWTH).unsqueeze(-1)
+        before = drifted(q, target)
         helds.append(before)
 
     def stacked(parts: list[Tensor]) -> Tensor:
         joined = torch.stack(parts, dim=1)
         return joined.reshape(n_replicas, n_chunks, *joined.shape[1:])
 
+    every_loss = None if of_rows is None else stacked(losses)
+    if every_loss is not None:
+        weights = torch.ones_like(every_loss) if weigh is None else weigh(every_loss)
+        if through_time:
+            assert of_rows is not None
+            flat_weights = weights.reshape(flat, length)
+            gradients = gradients_through_time(steps, walking, of_rows, flat_weights)
+        elif weigh is not None:
+            gradients = [part * weights[:, :, step].reshape(flat, 1) for step, part in enumerate(gradients)]
     by_replica = (n_replicas, n_chunks)
     moved = moved.reshape(by_replica).sum(-1) / usable_count.reshape(by_replica).sum(-1).clamp(min=1)
     return Path(
         earned=stacked(earnings),
         utility=stacked(utilities) if with_utility else None,
-        loss=None if of_rows is None else stacked(losses),
+        loss=every_loss,
         gradient=None if of_rows is None else stacked(gradients),
         held=stacked(helds),
         moved=torch.full_like(moved, torch.nan) if of_rows is None else moved,

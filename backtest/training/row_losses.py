@@ -15,7 +15,10 @@ from torch import Tensor
 from backtest.solver import Solution
 from backtest.training.losses import shortfall
 
-__all__ = ["RowLosses"]
+__all__ = ["ROW_OBJECTIVES", "RowLosses"]
+
+ROW_OBJECTIVES = ("aligned", "misaligned", "spo_plus", "fenchel_young")
+"""Objectives that are the mean of a loss of each row by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class RowLosses:
 
     @staticmethod
     def of(objectives: Sequence[str]) -> RowLosses:
-        """Lay out the problems of one row for each of `objectives`, names from `DECISION_OBJECTIVES`."""
+        """Lay out the problems of one row for each of `objectives`, names from `ROW_OBJECTIVES`."""
         n_rows = len(objectives)
         convex = [row for row, name in enumerate(objectives) if name in ("spo_plus", "fenchel_young")]
         ahead = [row for row in convex if objectives[row] == "spo_plus"]
@@ -66,6 +69,24 @@ class RowLosses:
         """Return for which rows (B,) any of their `problems` (S,) is True."""
         return torch.zeros(len(self.charged), dtype=torch.long).index_add(0, self.rows, problems.long()) > 0
 
+    def losses(self, q: Tensor, cost: Tensor, p: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (B,) of each row, with the graphs of positions, costs and forecasts.
+
+        Args:
+            q: (S, N) positions of the stack.
+            cost: (S,) their `C`.
+            p: (B, N) forecasts.
+            target: (B, N), of `target`.
+        """
+        n_rows = len(p)
+        loss = torch.where(self.charged.squeeze(-1), cost[:n_rows], 0.0) - (target * q[:n_rows]).sum(-1)
+        if not len(self.convex):
+            return loss
+        best, label = self.best, self.label
+        forecast = self.forecasts(p, target)[best]
+        short = shortfall(forecast, q=q[label], cost=cost[label], best=q[best], best_cost=cost[best])
+        return loss.index_copy(0, self.convex, short)
+
     def judge(self, solution: Solution, p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss (B,) and its derivative in the forecast (B, N), given what was held.
 
@@ -74,17 +95,10 @@ class RowLosses:
             p: (B, N) forecasts.
             target: (B, N), of `target`.
         """
-        q, cost = solution.q, solution.problem.cost(solution.q)
-        n_rows = len(p)
-        loss = torch.where(self.charged.squeeze(-1), cost[:n_rows], 0.0) - (target * q[:n_rows]).sum(-1)
+        q, n_rows = solution.q, len(p)
         error = torch.zeros_like(q)
         error[:n_rows] = torch.where(self.charged, p, 0.0) - target
         gradient = solution.solution_map(error)[:n_rows]
         if len(self.convex):
-            best, label = q[self.best], q[self.label]
-            forecast = self.forecasts(p, target)[self.best]
-            gradient[self.convex] = self.slope * (best - label)
-            loss[self.convex] = shortfall(
-                forecast, q=label, cost=cost[self.label], best=best, best_cost=cost[self.best]
-            )
-        return loss, gradient
+            gradient[self.convex] = self.slope * (q[self.best] - q[self.label])
+        return self.losses(q, solution.problem.cost(q), p, target), gradient

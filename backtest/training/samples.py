@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +12,97 @@ from torch import Tensor
 from backtest.errors import DataError
 from backtest.market import MarketPanel
 
-__all__ = ["Samples"]
+__all__ = ["Inputs", "RecentInputs", "Samples", "windows"]
+
+
+class Inputs(Protocol):
+    """What a model forecasts from: row t holds what is known at the close of t, and nothing later."""
+
+    @property
+    def features(self) -> Tensor:
+        """(T, N, K) float32; 0 where not available."""
+
+    @property
+    def available(self) -> Tensor:
+        """(T, N) bool: all features of the asset are there."""
+
+    @property
+    def n_features(self) -> int:
+        """K."""
+
+    @property
+    def n_assets(self) -> int:
+        """N."""
+
+    @property
+    def returns(self) -> np.ndarray:
+        """(T, N) return of each row over the row before; NaN where unknown."""
+
+    @property
+    def dollar_volume(self) -> np.ndarray | None:
+        """(T, N) traded in each row, in currency; None where the panel has none."""
+
+
+def windows(inputs: Inputs, rows: Tensor, history: int) -> Tensor:
+    """Return the features of `history` rows up to each of `rows`, oldest first, and a mark of which are there.
+
+    Only the rows asked for are copied. What is not available, and what is before row 0, counts as 0 with mark 0.
+
+    Args:
+        inputs: features of T rows.
+        rows: (...) row numbers.
+        history: L, rows in a window, the last being the row itself.
+
+    Returns:
+        (..., N, L, K + 1) float32; the last feature is the mark, 1 or 0.
+    """
+    at = rows.unsqueeze(-1) + torch.arange(1 - history, 1)
+    inside = (at >= 0).unsqueeze(-1)
+    at = at.clamp(min=0)
+    mark = (inputs.available[at] & inside).unsqueeze(-1)
+    joined = torch.cat([inputs.features[at] * inside.unsqueeze(-1), mark.float()], dim=-1)
+    return joined.transpose(-2, -3)
+
+
+def _available(features: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return features (T, N, K) with 0 for assets that lack any, and which (T, N) have all."""
+    available = np.isfinite(features).all(axis=-1)
+    kept = np.where(available[..., None], features, 0.0)
+    return torch.as_tensor(kept, dtype=torch.float32), torch.as_tensor(available)
+
+
+@dataclass(frozen=True, eq=False)
+class RecentInputs:
+    """The last rows of a panel, for a forecast made today; attributes as in `Inputs`."""
+
+    features: Tensor
+    available: Tensor
+    returns: np.ndarray
+    dollar_volume: np.ndarray | None
+
+    @staticmethod
+    def of(panel: MarketPanel, n_rows: int) -> RecentInputs:
+        """Take the last `n_rows` rows of a panel that has features, or as many as it has.
+
+        Raises:
+            DataError: the panel has no features.
+        """
+        if panel.features is None:
+            raise DataError(f"{panel.name}: a model needs features: call price_features(panel) or panel.with_features")
+        first = max(0, panel.n_periods - n_rows)
+        features, available = _available(panel.features[first:])
+        volume = None if panel.dollar_volume is None else panel.dollar_volume[first:]
+        return RecentInputs(features, available, panel.returns[first:], volume)
+
+    @property
+    def n_features(self) -> int:
+        """K."""
+        return self.features.shape[-1]
+
+    @property
+    def n_assets(self) -> int:
+        """N."""
+        return self.features.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +113,7 @@ class Samples:
         panel: where they come from.
         lag: periods from the forecast to the fill.
         features: (T, N, K) float32; 0 where not available.
+        available: (T, N) bool: all features of the asset are there.
         target: (T, N) float64, total return of the first period after the fill; 0 where unknown.
         usable: (T, N) bool: all features are available, and the asset can be traded at the fill.
         scored: (T, N) bool: usable, and the target is known.
@@ -30,6 +122,7 @@ class Samples:
     panel: MarketPanel
     lag: int
     features: Tensor
+    available: Tensor
     target: Tensor
     usable: Tensor
     scored: Tensor
@@ -43,16 +136,17 @@ class Samples:
         """
         if panel.features is None:
             raise DataError(f"{panel.name}: a model needs features: call price_features(panel) or panel.with_features")
-        available = np.isfinite(panel.features).all(axis=-1)
+        features, available = _available(panel.features)
         tradable_at_fill = np.zeros_like(panel.tradable)
         tradable_at_fill[: panel.n_periods - lag] = panel.tradable[lag:]
-        usable = available & tradable_at_fill
+        usable = available.numpy() & tradable_at_fill
         target = panel.targets(lag)
         known = np.isfinite(target)
         return Samples(
             panel=panel,
             lag=lag,
-            features=torch.as_tensor(np.where(available[..., None], panel.features, 0.0), dtype=torch.float32),
+            features=features,
+            available=available,
             target=torch.as_tensor(np.where(known, target, 0.0)),
             usable=torch.as_tensor(usable),
             scored=torch.as_tensor(usable & known),
@@ -67,6 +161,16 @@ class Samples:
     def n_assets(self) -> int:
         """N."""
         return self.features.shape[1]
+
+    @property
+    def returns(self) -> np.ndarray:
+        """(T, N) the panel's returns."""
+        return self.panel.returns
+
+    @property
+    def dollar_volume(self) -> np.ndarray | None:
+        """(T, N) the panel's; None where it has none."""
+        return self.panel.dollar_volume
 
     @property
     def first_row(self) -> int:

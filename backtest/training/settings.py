@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from backtest.errors import SettingsError
 
-__all__ = ["TrainingSettings"]
+__all__ = ["MODELS", "SIZINGS", "TrainingSettings"]
+
+MODELS = ("linear", "mlp", "gru", "convolution")
+"""Models that settings can name; docs/models.md says what each is for."""
+
+SIZINGS = ("choices", "search", "volatility", "liquidity")
+"""How validation sets the scale of forecasts; see `backtest.training.sizing`."""
+
+DEFAULT_HISTORY = 12
+"""Rows that a sequence model sees unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +25,9 @@ class TrainingSettings:
     """How models are trained.
 
     Attributes:
-        hidden: sizes of the hidden layers; empty for a linear model.
-        learning_rate: of Adam; None takes 1e-3 with hidden layers, and 1e-2 without: one step of a network moves all of
+        hidden: sizes of the hidden layers; empty for a linear model. For "gru" the first is the size of the state, the
+            others are dense layers on it; for "convolution" they are the channels of its layers.
+        learning_rate: of Adam; None takes 1e-2 for a linear model, 1e-3 for others: one step of a network moves all of
             its layers, and a large one overshoots a signal that is a hundredth of the noise.
         weight_decay: of Adam, decoupled (AdamW).
         epochs: most passes over the training rows for squared and whitened, and for the first fit of all.
@@ -24,11 +36,27 @@ class TrainingSettings:
         batch_rows: rows (dates) in a minibatch of squared and whitened.
         chunk_length: consecutive rows in a chunk of the path.
         batch_chunks: chunks in a minibatch of the path.
-        smoothing: weight over which kinks are smoothed (Huber) in the training loss; None takes a fifth of an equal
-            share of one unit of leverage, about a typical trade.
+        smoothing: weight over which kinks are smoothed in the training loss, by the end of it; None takes a fifth of an
+            equal share of one unit of leverage, about a typical trade.
+        smoothing_start: how many times wider in the first pass along the path; the width falls by the same factor from
+            pass to pass, to `smoothing` in the last one.
+        smoothing_form: "huber" or "sqrt" (see `backtest.solver.canonical.add_up`); "hard" leaves the kinks.
+        path: whether positions are carried from row to row in training; False trades every row from nothing held.
+        through_time: whether the gradient of a chunk counts what each forecast does to the positions held after it;
+            False takes what is held as given.
         holding_periods: values to choose from, on validation: trading costs are divided by it in decisions.
         shrinkage: values to choose from, on validation: forecasts are multiplied by it. A network's forecasts are
             larger than their accuracy warrants, and scale decides leverage.
+        model: a name from `MODELS`, or a function of the number of inputs that makes a `torch.nn.Module`, as
+            `backtest.training.ModuleReplicas` describes.
+        history: rows of features up to its own that a forecast sees; None is 12 for "gru" and "convolution" and 1 for
+            any other model.
+        ridge: values to choose from, on validation, for a linear model on squared and whitened error, which is fitted
+            in closed form: in units of the curvature of each feature's coefficient, so that 0.1 shrinks a lone
+            coefficient by 1/11.
+        sizing: "choices" scales forecasts by one of `shrinkage`; "search" looks on between them; "volatility" and
+            "liquidity" go on to a factor for each group of assets alike in it.
+        sizing_groups: how many such groups.
     """
 
     hidden: tuple[int, ...] = (32, 32)
@@ -41,8 +69,17 @@ class TrainingSettings:
     chunk_length: int = 13
     batch_chunks: int = 8
     smoothing: float | None = None
+    smoothing_start: float = 1.0
+    smoothing_form: Literal["huber", "sqrt", "hard"] = "huber"
+    path: bool = True
+    through_time: bool = False
     holding_periods: tuple[float, ...] = (4.0, 13.0)
     shrinkage: tuple[float, ...] = (0.1, 0.3, 1.0)
+    model: str | Callable[[int], Any] = "mlp"
+    history: int | None = None
+    ridge: tuple[float, ...] = (0.0, 1e-3, 1e-2, 0.1, 1.0)
+    sizing: str = "choices"
+    sizing_groups: int = 3
 
     def __post_init__(self) -> None:
         for name in ("epochs", "path_epochs", "patience", "batch_rows", "chunk_length", "batch_chunks"):
@@ -53,10 +90,44 @@ class TrainingSettings:
         for name in ("weight_decay", "smoothing"):
             if not (getattr(self, name) or 0.0) >= 0:
                 raise SettingsError(f"training: {name} must be at least 0, got {getattr(self, name)!r}")
+        if not self.smoothing_start >= 1:
+            raise SettingsError(f"training: smoothing_start must be at least 1, got {self.smoothing_start!r}")
+        if self.smoothing_form not in ("huber", "sqrt", "hard"):
+            raise SettingsError(
+                f'training: smoothing_form must be "huber", "sqrt" or "hard", got {self.smoothing_form!r}'
+            )
+        if self.through_time and not self.path:
+            raise SettingsError("training: through_time needs positions that are carried: leave path=True")
         for name in ("holding_periods", "shrinkage"):
             values = getattr(self, name)
             if not values or min(values) <= 0 or len(set(values)) != len(values):
                 raise SettingsError(f"training: {name} must be different numbers above 0, got {list(values)}")
+        self._check_model()
+        if not self.ridge or min(self.ridge) < 0 or len(set(self.ridge)) != len(self.ridge):
+            raise SettingsError(f"training: ridge must be different numbers of at least 0, got {list(self.ridge)}")
+        if self.sizing not in SIZINGS:
+            raise SettingsError(f"training: unknown sizing {self.sizing!r}: choose from {', '.join(SIZINGS)}")
+        if self.sizing_groups < 2:
+            raise SettingsError(f"training: sizing_groups must be at least 2, got {self.sizing_groups}")
+
+    def _check_model(self) -> None:
+        if not callable(self.model) and self.model not in MODELS:
+            raise SettingsError(
+                f"training: unknown model {self.model!r}: choose from {', '.join(MODELS)}, or give a function of the "
+                "number of inputs that makes a torch module"
+            )
+        if any(size < 1 for size in self.hidden):
+            raise SettingsError(f"training: hidden layers need at least one unit each, got {list(self.hidden)}")
+        if self.model in ("gru", "convolution") and not self.hidden:
+            raise SettingsError(f'training: model "{self.model}" needs at least one size in hidden, got none')
+        if self.history is not None:
+            if self.history < 1:
+                raise SettingsError(f"training: history must be at least 1 row, got {self.history}")
+            if self.history > 1 and self.model in ("linear", "mlp"):
+                raise SettingsError(
+                    f'training: model "{self.model}" sees one row, got history {self.history}: take "gru", '
+                    '"convolution" or a module of your own, or make features of the past'
+                )
 
     def choices(self, *, depends_on_held: bool) -> tuple[tuple[float, float], ...]:
         """Return every (holding period, shrinkage) that validation chooses from.
@@ -68,12 +139,36 @@ class TrainingSettings:
         return tuple((period, factor) for period in periods for factor in self.shrinkage)
 
     @property
+    def is_linear(self) -> bool:
+        """Whether the model is linear in the features of its row, and squared and whitened have a closed form."""
+        return self.model == "linear" or (self.model == "mlp" and not self.hidden)
+
+    @property
+    def rows_of_history(self) -> int:
+        """The history in force."""
+        if self.history is not None:
+            return self.history
+        return DEFAULT_HISTORY if self.model in ("gru", "convolution") else 1
+
+    def described(self) -> dict[str, Any]:
+        """Return every setting as what a file can hold: a function that makes a module by its name."""
+        model = self.model
+        if callable(model):
+            kind = type(model)
+            model = f"{getattr(model, '__module__', kind.__module__)}.{getattr(model, '__qualname__', kind.__name__)}"
+        return asdict(self) | {"model": model}
+
+    @property
     def step_size(self) -> float:
         """The learning rate in force."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 1e-3 if self.hidden else 1e-2
+        return 1e-2 if self.is_linear else 1e-3
 
-    def smoothing_for(self, n_assets: int) -> float:
-        """Return the smoothing width for N assets, as a weight."""
-        return 0.2 / n_assets if self.smoothing is None else self.smoothing
+    def smoothing_at(self, epoch: int, n_assets: int) -> float:
+        """Return the width of smoothing in a pass along the path (0 is the first) for N assets, as a weight."""
+        if self.smoothing_form == "hard":
+            return 0.0
+        floor = 0.2 / n_assets if self.smoothing is None else self.smoothing
+        passes = self.path_epochs - 1
+        return float(floor * self.smoothing_start ** (1 - epoch / passes)) if passes else floor

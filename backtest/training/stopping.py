@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from backtest.training.models import Network
+from backtest.training.models import TrainableModel
 
 __all__ = ["BestOnValidation"]
 
@@ -17,7 +17,7 @@ class BestOnValidation:
     does not depend on its company.
     """
 
-    def __init__(self, network: Network, loss: Tensor, *, patience: int) -> None:
+    def __init__(self, network: TrainableModel, loss: Tensor, *, patience: int) -> None:
         """Begin from a network and its validation loss (R,)."""
         self.network = network.with_parameters([parameter.detach().clone() for parameter in network.parameters])
         self.loss = loss.clone()
@@ -25,7 +25,7 @@ class BestOnValidation:
         self._now = 0
         self._patience = patience
 
-    def update(self, network: Network, loss: Tensor) -> None:
+    def update(self, network: TrainableModel, loss: Tensor) -> None:
         """Compare one epoch's network, with its validation loss (R,), to the best so far."""
         better = (loss < self.loss) & ~self._done
         self._now += 1

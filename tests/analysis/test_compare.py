@@ -78,7 +78,7 @@ def test_the_document_is_strict_json_with_settings_choices_and_differences(compa
     assert document["settings"]["walk_forward"]["train"] == 60
     assert len(document["settings"]["windows"]) == len(document["training"]["aligned"]) == 3
     assert {(d["a"], d["b"]) for d in document["differences"]} >= {("aligned", "squared"), ("aligned", "whitened")}
-    assert document["sample"]["n_trials"] == 6 * 2 * 4
+    assert document["sample"]["n_trials"] == len(OBJECTIVES) * 2 * 4
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtest.analysis import stationary_bootstrap_interval
+from backtest.analysis import (
+    equal_risk,
+    power_statement,
+    sharpe_difference_bootstrap,
+    stationary_bootstrap_interval,
+    superior_ability,
+)
 from backtest.errors import SettingsError, SimulationError
 
 N_DATES = 104
@@ -66,6 +72,18 @@ def test_differences_pair_every_two_objectives_with_aligned_first(make_compariso
         ("aligned", "whitened", "utility"),
     ]
     assert len(pairs) == len(set(pairs)) == 12
+
+
+def test_a_blend_is_measured_against_what_it_is_to_beat(make_comparison, gross):
+    named = {"squared": gross["squared"], "0.5 aligned + 0.5 squared": gross["aligned"], "aligned": gross["whitened"]}
+
+    pairs = [(d.a, d.b) for d in make_comparison(named).differences if d.quantity == "net"]
+
+    assert pairs == [
+        ("aligned", "squared"),
+        ("aligned", "0.5 aligned + 0.5 squared"),
+        ("0.5 aligned + 0.5 squared", "squared"),
+    ]
 
 
 def test_a_difference_is_the_interval_of_the_seed_average_paired_series(make_comparison, gross):
@@ -249,3 +267,110 @@ def test_one_objective_gives_its_numbers_and_compares_nothing(make_comparison, g
     assert comparison.verdict.startswith("aligned: net ")
     assert "a year after costs of" in comparison.verdict
     assert comparison.differences == ()
+
+
+def test_every_pair_states_its_power_and_net_returns_at_equal_risk(make_comparison, gross):
+    comparison = make_comparison(gross, seed=5)
+
+    for d in comparison.differences:
+        paired = comparison.paired(d.a, d.b, d.quantity).mean(axis=0)
+        assert d.power == power_statement(paired, periods_per_year=52)
+        assert (d.equal_risk is None) == (d.equal_risk_forward is None) == (d.quantity == "utility")
+    first = comparison.differences[0]
+    a, b = (comparison.series[name].net.mean(axis=0) for name in (first.a, first.b))
+    for rescaled, factors in (
+        (first.equal_risk, equal_risk(a, b)),
+        (first.equal_risk_forward, equal_risk(a, b, warm_up=52)),
+    ):
+        expected = stationary_bootstrap_interval(factors.difference(a, b), seed=5, n_resamples=300)
+        assert rescaled.interval.mean == pytest.approx(52 * expected.mean)
+        assert rescaled.interval.low == pytest.approx(52 * expected.low)
+    assert first.equal_risk.factor == pytest.approx(a.std() / b.std())
+    assert first.equal_risk_forward.interval.n_periods == N_DATES - 53
+
+
+def test_the_sharpe_difference_is_the_bootstrap_test_a_year(make_comparison, gross):
+    comparison = make_comparison(gross, seed=5)
+    difference = comparison.differences[0]
+
+    a, b = (comparison.series[name].net.mean(axis=0) for name in (difference.a, difference.b))
+    expected = sharpe_difference_bootstrap(a, b, seed=5, n_resamples=300)
+    assert difference.sharpe.p_value == expected.p_value
+    assert difference.sharpe.difference == pytest.approx(expected.difference * np.sqrt(52))
+    assert difference.sharpe.standard_error == pytest.approx(expected.standard_error * np.sqrt(52))
+
+
+def test_all_objectives_are_tested_against_squared_together(make_comparison, gross):
+    comparison = make_comparison(gross, seed=5)
+
+    others = [name for name in gross if name != "squared"]
+    expected = superior_ability(
+        np.stack([comparison.series[name].net.mean(axis=0) for name in others], axis=1),
+        comparison.series["squared"].net.mean(axis=0),
+        seed=5,
+        names=others,
+        n_resamples=300,
+        benchmark_name="squared",
+    )
+    assert comparison.superior_ability == expected
+    assert expected.best == "aligned"
+    assert expected.n_variants == 3
+    assert expected.sentence.startswith("aligned, the best of 3 variants, earned more than squared")
+
+
+def test_without_squared_error_or_alone_there_is_no_such_test(make_comparison, gross):
+    for names in (("aligned", "whitened"), ("squared",)):
+        comparison = make_comparison({name: gross[name] for name in names})
+        assert comparison.superior_ability is None
+        assert comparison.to_dict()["superior_ability"] is None
+
+
+def test_the_document_holds_every_statistic(make_comparison, gross):
+    document = json.loads(json.dumps(make_comparison(gross).to_dict(), allow_nan=False))
+
+    difference = document["differences"][0]
+    assert {"periods_needed", "years_needed", "smallest_difference", "sentence"} <= set(difference["power"])
+    assert {"factor", "warm_up", "mean", "interval", "reason"} <= set(difference["equal_risk"])
+    assert difference["equal_risk"]["warm_up"] is None
+    assert difference["equal_risk_forward"]["warm_up"] == 52
+    assert difference["sharpe_difference"]["block"] >= 1
+    assert document["superior_ability"]["benchmark"] == "squared"
+    assert 0 < document["superior_ability"]["consistent"] <= 1
+    summary = document["objectives"]["aligned"]
+    assert summary["deflated_sharpe"] <= summary["probabilistic_sharpe"] <= 1
+
+
+def test_no_difference_shown_says_how_long_it_would_need(make_comparison):
+    rng = np.random.default_rng(3)
+    market = rng.normal(0.0, 0.02, (2, N_DATES))
+    noise = rng.normal(0.0, 0.003, N_DATES)
+
+    comparison = make_comparison({"squared": market, "aligned": market + noise - noise.mean() + 1e-4})
+
+    assert f"no difference shown ({comparison.headline[0].power.needed}) (mean of" in comparison.verdict
+    assert "years to be told from luck" in comparison.verdict
+    power, at_equal_risk = comparison.readings
+    assert power == f"aligned - squared: {comparison.headline[0].power.sentence}"
+    assert at_equal_risk.startswith("aligned - squared: with squared x ")
+    assert "in hindsight" in at_equal_risk
+
+
+def test_books_too_short_or_equal_give_reasons_in_place_of_numbers(make_comparison, gross):
+    """A year of warm-up leaves nothing of 52 dates; 10 dates are too few for anything."""
+    year, days = ({name: values[:, :n] for name, values in gross.items()} for n in (52, 10))
+
+    forward = make_comparison(year).differences[0].equal_risk_forward
+    short = make_comparison(days)
+
+    assert "52 periods leave none after a warm-up of 52" in forward.interval.reason
+    assert len(short.readings) == 1
+    assert "no test of superior ability: whitened less squared: 10 periods are too few" in short.readings[0]
+    document = json.loads(json.dumps(short.to_dict(), allow_nan=False))
+    assert document["differences"][0]["power"]["years_needed"] is None
+    assert "too few" in document["differences"][0]["equal_risk"]["reason"]
+
+
+def test_blocks_longer_than_what_a_warm_up_leaves_are_cut_to_it(make_comparison, gross):
+    forward = make_comparison(gross, block=60).differences[0].equal_risk_forward
+
+    assert forward.interval.block == forward.interval.n_periods == N_DATES - 53

@@ -60,6 +60,7 @@ PROBLEMS = {
     "norms that share kinks": PositionSolver(LINEAR + L1(1e-5), (LeverageLimit(1.5), TurnoverLimit(0.3))),
     "held for some periods": PositionSolver(LINEAR, (DollarNeutral(), TradeLimit(0.1)), holding_periods=4.0),
     "smoothed": PositionSolver(LINEAR, (PositionLimit(0.3),), smoothing=1e-3),
+    "rounded": PositionSolver(LINEAR, (LeverageLimit(1.5), DollarNeutral()), smoothing=1e-3, smoothing_form="sqrt"),
     "impact": PositionSolver(LINEAR + TradingCost(impact=1.0, **LIQUIDITY), (LeverageLimit(2.0),)),
     "other impact": PositionSolver(5.0 * RISK + TradingCost(impact=1.0, exponent=1.6, **LIQUIDITY)),
     "quadratic trading": PositionSolver(

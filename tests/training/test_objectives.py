@@ -12,7 +12,7 @@ from backtest.costs import L1, FactorRisk, Ridge
 from backtest.errors import CostError, SettingsError
 from backtest.solver import PositionSolver
 from backtest.training import Samples, check_objectives
-from backtest.training.objectives import euclidean_metric, risk_metric
+from backtest.training.objectives import OBJECTIVES, Objective, blend, euclidean_metric, risk_metric
 
 
 @pytest.fixture
@@ -84,3 +84,62 @@ def test_whitening_by_ridge_alone_is_squared_error_in_other_units(gappy):
 def test_wrong_objectives_are_refused(names, message):
     with pytest.raises(SettingsError, match=message):
         check_objectives(names)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_name_is_an_objective_of_one_part(name):
+    objective = Objective.of(name)
+
+    assert (objective.parts, objective.name) == (((1.0, name),), name)
+    assert objective.on_path == (name not in ("squared", "whitened", "rank_correlation"))
+
+
+@pytest.mark.parametrize(
+    "text", ["0.5 whitened + 0.5 aligned", ".5 aligned+.50 whitened", "0.5  aligned + 0.5 whitened "]
+)
+def test_blends_that_mean_the_same_have_one_spelling(text):
+    objective = Objective.of(text)
+
+    assert objective.name == blend("aligned", "whitened") == "0.5 whitened + 0.5 aligned"
+    assert objective.parts == ((0.5, "whitened"), (0.5, "aligned"))
+    assert objective.on_path
+    assert check_objectives(["squared", text]) == ("squared", "0.5 whitened + 0.5 aligned")
+
+
+def test_weights_of_a_blend_are_shares_in_any_unit_and_survive_rounding():
+    name = blend("squared", "aligned", "sharpe", weights=[1, 1, 1])
+
+    assert name == "0.333333 squared + 0.333333 aligned + 0.333333 sharpe"
+    assert Objective.of(name).name == name
+    np.testing.assert_allclose([share for share, _ in Objective.of(name).parts], [1 / 3] * 3, rtol=1e-12)
+    assert blend("aligned", "squared", weights=[30, 10]) == "0.25 squared + 0.75 aligned"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.5 whitened + aligned", "'aligned' is no part of a blend: each is a share and a name"),
+        ("0.5 whitened, 0.5 aligned", "is no part of a blend"),
+        ("-0.5 whitened + 1.5 aligned", "'-0.5 whitened' is no part of a blend"),
+        ("0.5 whitened + 0.5 alined", "unknown objective 'alined' in '0.5 whitened \\+ 0.5 alined'"),
+        ("0.5 whitened + 0.6 aligned", "add up to 1, they add up to 1.1"),
+        ("0 whitened + 1 aligned", "above 0"),
+        ("0.5 aligned + 0.5 aligned", "two or more different parts"),
+        ("1 aligned", "two or more different parts"),
+        ("", "unknown objective ''"),
+    ],
+)
+def test_what_is_no_blend_is_refused_with_the_reason(text, message):
+    with pytest.raises(SettingsError, match=message):
+        Objective.of(text)
+
+
+def test_one_objective_in_two_spellings_is_there_twice():
+    with pytest.raises(SettingsError, match="must be different"):
+        check_objectives(["0.5 aligned + 0.5 squared", "0.5 squared + 0.5 aligned"])
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0]])
+def test_wrong_weights_of_a_blend_are_refused(weights):
+    with pytest.raises(SettingsError, match="a weight above 0"):
+        blend("squared", "aligned", weights=weights)

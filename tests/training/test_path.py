@@ -13,8 +13,8 @@ from backtest.costs import DollarNeutral, FullyInvested, Ridge, TradingCost
 from backtest.market import MarketPanel
 from backtest.solver import PositionSolver
 from backtest.training import Samples, losses
-from backtest.training.objectives import DECISION_OBJECTIVES
 from backtest.training.path import walk
+from backtest.training.row_losses import ROW_OBJECTIVES
 
 ONE = torch.ones(1, dtype=torch.float64)
 
@@ -81,7 +81,7 @@ def test_decisions_divide_the_trading_cost_by_the_holding_period_and_utility_doe
     np.testing.assert_allclose(float(path.utility[0, 0, 0]), earned - (q**2).sum() / 2 - 0.02 * q.sum(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", DECISION_OBJECTIVES)
+@pytest.mark.parametrize("name", ROW_OBJECTIVES)
 def test_a_row_without_forecasts_keeps_what_is_held_and_teaches_nothing(name):
     solver = PositionSolver(Ridge() + TradingCost(half_spread=0.02))
     path = step(two_assets(missing=True), solver, [[0.5, 0.3], [9.0, 9.0], [0.5, 0.3]], objectives=[name])
@@ -95,7 +95,7 @@ def test_a_row_without_forecasts_keeps_what_is_held_and_teaches_nothing(name):
     assert float(path.gradient[0, 0, 0].abs().max()) > 0
 
 
-@pytest.mark.parametrize("name", DECISION_OBJECTIVES)
+@pytest.mark.parametrize("name", ROW_OBJECTIVES)
 def test_rows_that_cannot_be_solved_hold_and_are_counted_by_replica(name):
     clashing = PositionSolver(Ridge(), [DollarNeutral(), FullyInvested()])
     path = step(two_assets(), clashing, [[0.5, 0.3]] * 3, objectives=[name])
@@ -202,7 +202,7 @@ def test_positions_carried_do_not_depend_on_the_objective(toolbox):
         "holding_periods": ONE.expand(5),
     }
 
-    path = walk(samples, toolbox.solver(), objectives=[*DECISION_OBJECTIVES, "aligned"], **arguments)
+    path = walk(samples, toolbox.solver(), objectives=[*ROW_OBJECTIVES, "aligned"], **arguments)
 
     plain = walk(samples, toolbox.solver(), **arguments)
     torch.testing.assert_close(path.held, plain.held, rtol=0, atol=1e-12)

@@ -1,0 +1,286 @@
+"""A comparison before anything is trained: windows are fitted one by one, then traded side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from backtest.analysis.comparison import Comparison
+from backtest.analysis.performance import information_coefficient
+from backtest.errors import SettingsError
+from backtest.market import MarketPanel, MarketSnapshot, SimulatedMarket
+from backtest.simulation import Decision, Policy, SimulationResult, SolverPolicy, simulate
+from backtest.solver import PositionSolver
+from backtest.training import (
+    Samples,
+    TrainingSettings,
+    WalkForward,
+    Window,
+    check_objectives,
+    fit_objectives,
+    one_thread,
+)
+
+__all__ = ["ComparisonPlan", "Progress", "WindowFit"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, how much is done, of how much)."""
+
+
+@dataclass(frozen=True, eq=False)
+class WindowFit:
+    """What training in one window leaves: forecasts of its test rows, and what was chosen.
+
+    Attributes:
+        forecasts: objective -> (seeds, rows, N), NaN where there is none.
+        holding_periods: objective -> what validation chose.
+        records: objective -> what a report tells of the fit.
+    """
+
+    forecasts: Mapping[str, np.ndarray]
+    holding_periods: Mapping[str, float]
+    records: Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class ComparisonPlan:
+    """A comparison before anything is trained: windows are fitted one by one, anywhere, and then finished here.
+
+    Attributes:
+        market, samples: the data.
+        objectives, seeds: what is trained, in the order to show.
+        solver: estimated.
+        training, walk_forward, windows, lag, level: as of `compare`.
+        settings: more settings to keep with the result.
+    """
+
+    market: MarketPanel | SimulatedMarket
+    samples: Samples
+    objectives: tuple[str, ...]
+    seeds: tuple[int, ...]
+    solver: PositionSolver
+    training: TrainingSettings
+    walk_forward: WalkForward
+    windows: tuple[Window, ...]
+    lag: int
+    level: float
+    settings: Mapping[str, Any]
+
+    @staticmethod
+    def of(
+        market: MarketPanel | SimulatedMarket,
+        objectives: Sequence[str],
+        *,
+        solver: PositionSolver,
+        seeds: int | Sequence[int],
+        training: TrainingSettings | None = None,
+        walk_forward: WalkForward | None = None,
+        max_windows: int | None = None,
+        lag: int = 1,
+        level: float = 0.95,
+        settings: Mapping[str, Any] | None = None,
+    ) -> ComparisonPlan:
+        """Check what is asked for, estimate, and lay out the windows; arguments as `compare`."""
+        objectives = check_objectives(objectives)
+        seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise SettingsError(f"seeds must be different and at least one, got {list(seeds)}")
+        panel = market.panel if isinstance(market, SimulatedMarket) else market
+        samples = Samples.of(panel, lag=lag)
+        solver = solver.estimate(panel)
+        first_row = max(samples.first_row, solver.first_row)
+        walk_forward = walk_forward or WalkForward.of_history(
+            panel.n_periods - first_row, periods_per_year=panel.periods_per_year, max_windows=max_windows
+        )
+        return ComparisonPlan(
+            market=market,
+            samples=samples,
+            objectives=objectives,
+            seeds=seeds,
+            solver=solver,
+            training=training or TrainingSettings(),
+            walk_forward=walk_forward,
+            windows=tuple(walk_forward.windows(first_row=first_row, n_rows=panel.n_periods, lag=lag)),
+            lag=lag,
+            level=level,
+            settings=settings or {},
+        )
+
+    @property
+    def panel(self) -> MarketPanel:
+        """The panel that is traded."""
+        return self.market.panel if isinstance(self.market, SimulatedMarket) else self.market
+
+    def fit_window(self, number: int) -> WindowFit:
+        """Train every objective and seed in one window; the result depends on nothing but the plan."""
+        window = self.windows[number]
+        with one_thread():
+            fitted = fit_objectives(
+                self.samples,
+                self.solver,
+                self.objectives,
+                train=window.train,
+                validation=window.validation,
+                seeds=self.seeds,
+                settings=self.training,
+            )
+            return WindowFit(
+                forecasts={name: fit.forecast(self.samples, window.test) for name, fit in fitted.items()},
+                holding_periods={name: fit.holding_periods for name, fit in fitted.items()},
+                records={name: fit.record() for name, fit in fitted.items()},
+            )
+
+    def finish(self, fits: Sequence[WindowFit], *, progress: Progress | None = None) -> Comparison:
+        """Trade the forecasts of all windows, in their order, and set the results side by side."""
+        panel, objectives, seeds, lag = self.panel, self.objectives, self.seeds, self.lag
+        books = _Books(
+            np.full((len(objectives), len(seeds), panel.n_periods, panel.n_assets), np.nan),
+            np.ones((panel.n_periods, len(objectives), len(seeds))),
+        )
+        for window, fitted in zip(self.windows, fits, strict=True):
+            for number, name in enumerate(objectives):
+                books.forecasts[number][:, window.test] = fitted.forecasts[name]
+                # Decisions are made at the fill, and the last window's go on to the end.
+                books.holding_periods[window.test[0] + lag :, number] = fitted.holding_periods[name]
+        with one_thread():
+            results = _simulate(self, books, progress=progress)
+            expected = _against_truth(self, results, books.forecasts)
+        targets = panel.targets(lag)
+        coefficients = {
+            name: tuple(
+                np.array(part)
+                for part in zip(
+                    *(information_coefficient(p, targets)[:2] for p in books.forecasts[number]), strict=True
+                )
+            )
+            for number, name in enumerate(objectives)
+        }
+        # Every setting that validation judged, of the window that tried most.
+        tried = [max(len(fitted.records[name]["validation_utility"]) for fitted in fits) for name in objectives]
+        return Comparison(
+            results=results,
+            information_coefficients=coefficients,
+            settings={
+                **self.settings,
+                "data": panel.name,
+                "objectives": list(objectives),
+                "seeds": list(seeds),
+                "lag": lag,
+                "level": self.level,
+                "training": self.training.described(),
+                "walk_forward": asdict(self.walk_forward),
+                "windows": [_described(panel, window) for window in self.windows],
+            },
+            periods_per_year=panel.periods_per_year,
+            n_trials=len(seeds) * sum(tried),
+            training={name: [dict(fitted.records[name]) for fitted in fits] for name in objectives},
+            expected=expected,
+            level=self.level,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Books:
+    """Forecasts (objectives, seeds, T, N), and the holding periods (T, objectives, seeds) in force at each fill."""
+
+    forecasts: np.ndarray
+    holding_periods: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _WindowedPolicy(Policy):
+    """The solver, with the holding period that validation chose for the window of each fill, by book."""
+
+    solver: PositionSolver
+    holding_periods: np.ndarray  # (T, B)
+    # The policy of the window at hand, prepared, by its holding periods.
+    _now: dict[bytes, Policy] = field(default_factory=dict, repr=False)
+
+    def decide(
+        self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray
+    ) -> np.ndarray | Decision:
+        """Solve all books at once."""
+        assert market.rows is not None
+        periods = self.holding_periods[int(market.rows[0])]
+        key = periods.tobytes()
+        if key not in self._now:
+            self._now.clear()
+            self._now[key] = SolverPolicy(replace(self.solver, holding_periods=torch.as_tensor(periods))).prepared()
+        return self._now[key].decide(p, held, market, tradable)
+
+
+def _simulate(plan: ComparisonPlan, books: _Books, *, progress: Progress | None) -> dict[str, SimulationResult]:
+    """Trade the books of all objectives and seeds in one pass."""
+    panel, n_seeds = plan.panel, len(plan.seeds)
+    n_books = len(plan.objectives) * n_seeds
+    result = simulate(
+        panel,
+        _WindowedPolicy(plan.solver, books.holding_periods.reshape(panel.n_periods, n_books)),
+        books.forecasts.reshape(n_books, panel.n_periods, panel.n_assets),
+        costs=plan.solver.costs,
+        lag=plan.lag,
+        first_row=int(plan.windows[0].test[0]) + plan.lag,
+        last_row=int(plan.windows[-1].test[-1]) + plan.lag + 1,
+        names=[f"{name}, seed {seed}" for name in plan.objectives for seed in plan.seeds],
+        progress=None if progress is None else lambda done, total: progress("simulating", done, total),
+    )
+    return {
+        name: result.books(slice(number * n_seeds, (number + 1) * n_seeds))
+        for number, name in enumerate(plan.objectives)
+    }
+
+
+def _against_truth(
+    plan: ComparisonPlan, results: Mapping[str, SimulationResult], forecasts: np.ndarray
+) -> dict[str, dict[str, float]] | None:
+    """Return each objective's expected utility a year, its regret against the books that know `E[y]`, and the mean
+    squared error of its forecasts (objectives, seeds, T, N) of `E[y]`; None where `E[y]` is not known.
+
+    Expected utility is `E[y]'q - C(q)`, so the noise of realized returns is not in it. The oracle forecasts `E[y]`
+    and takes the best of the holding periods in hindsight.
+    """
+    market, solver = plan.market, plan.solver
+    if not isinstance(market, SimulatedMarket):
+        return None
+    panel, lag = market.panel, market.lag
+    rows = np.arange(plan.windows[0].test[0], plan.windows[-1].test[-1] + 1)
+    truth = market.expected_returns[rows]
+
+    def utility(result: SimulationResult) -> np.ndarray:
+        costs = sum((*result.costs.values(), *result.opinions.values()), np.zeros_like(result.gross))
+        earned = np.einsum("bsn,sn->bs", result.positions, truth)
+        return (earned - costs).mean(axis=1) * panel.periods_per_year
+
+    choices = sorted({period for period, _ in plan.training.choices(depends_on_held=solver.depends_on_held)})
+    oracle = simulate(
+        panel,
+        SolverPolicy(replace(solver, holding_periods=torch.tensor(choices, dtype=torch.float64))),
+        np.repeat(market.expected_returns[None], len(choices), axis=0),
+        costs=solver.costs,
+        lag=lag,
+        first_row=int(rows[0]) + lag,
+        last_row=int(rows[-1]) + lag + 1,
+        names=[f"oracle, holding periods {choice:g}" for choice in choices],
+    )
+    best = float(utility(oracle).max())
+    expected = {}
+    for number, (name, result) in enumerate(results.items()):
+        mean = float(utility(result).mean())
+        expected[name] = {
+            "expected_utility": mean,
+            "oracle_utility": best,
+            "regret": best - mean,
+            "forecast_error": float(np.nanmean((forecasts[number][:, rows] - truth) ** 2)),
+        }
+    return expected
+
+
+def _described(panel: MarketPanel, window: Window) -> dict[str, str]:
+    return {
+        part: f"{panel.dates[rows[0]]:%Y-%m-%d} to {panel.dates[rows[-1]]:%Y-%m-%d}"
+        for part, rows in (("train", window.train), ("validation", window.validation), ("test", window.test))
+    }

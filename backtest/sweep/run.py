@@ -1,0 +1,119 @@
+"""Run a sweep: train what is missing, anywhere; trade what is complete, here; keep everything that is finished."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from backtest.errors import BacktestError, SettingsError, WorkerError
+from backtest.simulation.saving import whole_file
+from backtest.sweep.engines import open_engine
+from backtest.sweep.settings import Cell, Sweep
+from backtest.sweep.table import KEYS, rows_of
+from backtest.sweep.workplace import Workplace
+
+__all__ = ["run_sweep"]
+
+Report = Callable[[str, int, int, pd.DataFrame | None], None]
+"""Called with (what happened, windows trained, of how many, the table where it has grown)."""
+
+
+def run_sweep(
+    sweep: Sweep,
+    out: str | Path,
+    *,
+    engine: str = "local",
+    n_jobs: int | None = None,
+    restarts: int = 3,
+    report: Report | None = None,
+) -> pd.DataFrame:
+    """Run every cell of a sweep and return its table, which is also `out/sweep.parquet`.
+
+    What a window's training leaves depends on the cell alone: engines, workers and interruptions change nothing. The
+    same call goes on where an earlier one was cut off.
+
+    Args:
+        sweep: what to run.
+        out: folder, which all workers see.
+        engine: see `backtest.sweep.engines.open_engine`.
+        n_jobs: tasks at a time; None takes all there is.
+        restarts: how often tasks are given out again after a worker died.
+        report: told what happens.
+
+    Raises:
+        SettingsError: the folder is of another sweep; there is no such engine.
+        WorkerError: workers kept dying. What is finished is kept.
+        BacktestError: a cell cannot be trained; the message names it. What is finished is kept.
+    """
+    if restarts < 0:
+        raise SettingsError(f"restarts must be at least 0, got {restarts}")
+    place = Workplace.open(out, sweep)
+    windows = {cell.name: len(place.plan(cell.name).windows) for cell in sweep.cells}
+    tasks = [(place, cell, number) for cell, count in windows.items() for number in range(count)]
+    done = {(cell, number) for _, cell, number in tasks if place.fit_file(cell, number).exists()}
+    rows: dict[str, list[dict[str, Any]]] = {}
+
+    def tell(what: str, table: pd.DataFrame | None = None) -> None:
+        if report is not None:
+            report(what, len(done), len(tasks), table)
+
+    def finish_complete_cells() -> None:
+        for cell in sweep.cells:
+            if cell.name in rows or any((cell.name, number) not in done for number in range(windows[cell.name])):
+                continue
+            rows[cell.name] = _finished(place, cell, windows[cell.name])
+            tell(f"{cell.name} traded", _written(place, sweep.cells, rows))
+
+    tell("begins")
+    finish_complete_cells()
+    lost = 0
+    with open_engine(engine, n_jobs=n_jobs) as run:
+        while missing := [task for task in tasks if (task[1], task[2]) not in done]:
+            try:
+                for cell, number in run(_train, missing):
+                    done.add((cell, number))
+                    tell(f"{cell} window {number} trained")
+                    finish_complete_cells()
+            except WorkerError as error:
+                done |= {(cell, number) for _, cell, number in missing if place.fit_file(cell, number).exists()}
+                lost += 1
+                left = len(tasks) - len(done)
+                if lost > restarts:
+                    raise WorkerError(
+                        f"{error}. It is the {lost}. time, so the sweep stops with {left} of {len(tasks)} windows to "
+                        f"train; what is finished is in {place.folder}, and the same command goes on from there"
+                    ) from error
+                tell(f"{error}; its work is given out again ({lost} of {restarts} times)")
+                finish_complete_cells()
+    return _written(place, sweep.cells, rows)
+
+
+def _train(place: Workplace, cell: str, window: int) -> tuple[str, int]:
+    """Train one window of a cell, on a worker, and write down what it left."""
+    try:
+        fit = place.plan(cell).fit_window(window)
+    except BacktestError as error:
+        raise type(error)(f"{cell}, window {window}: {error}") from error
+    place.keep(cell, window, fit, f"{socket.gethostname()}:{os.getpid()}")
+    return cell, window
+
+
+def _finished(place: Workplace, cell: Cell, n_windows: int) -> list[dict[str, Any]]:
+    fits = [place.kept(cell.name, number) for number in range(n_windows)]
+    return rows_of(cell, place.plan(cell.name).finish(fits))
+
+
+def _written(place: Workplace, cells: Sequence[Cell], rows: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
+    """Write the table of all cells that are finished, in the order of the sweep."""
+    table = pd.DataFrame([row for cell in cells for row in rows.get(cell.name, [])])
+    if len(table):
+        # Every model that was trained counts, whether or not it is the one that is shown in the end.
+        table["trials"] = int(table.groupby(KEYS[:2])["trials"].first().sum())
+        with whole_file(place.table_file) as file:
+            table.to_parquet(file, index=False)
+    return table

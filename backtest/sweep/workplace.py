@@ -1,0 +1,136 @@
+"""The folder of a sweep: its settings, its data, and every finished piece of work, each file whole or not there.
+
+sweep.json              settings of all cells, hash of the data; another sweep is refused
+market.joblib           the data, read by every worker as a memory map
+fits/CELL/window-N.npz  what training in one window left, and where it was done
+sweep.parquet           one row a cell, objective and seed
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backtest.analysis.comparison_plan import ComparisonPlan, WindowFit
+from backtest.configuration import build_solver, describe_run, load_market, parse_settings
+from backtest.errors import SettingsError
+from backtest.market import MarketPanel, SimulatedMarket
+from backtest.simulation.saving import whole_file
+from backtest.sweep.settings import Sweep
+
+__all__ = ["Workplace"]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder that all workers see.
+
+    Attributes:
+        folder: where it is.
+    """
+
+    folder: Path
+
+    @staticmethod
+    def open(folder: str | Path, sweep: Sweep) -> Workplace:
+        """Begin a sweep in a folder, or go on with it.
+
+        Raises:
+            SettingsError: the folder is of another sweep.
+        """
+        place = Workplace(Path(folder).resolve())
+        market = load_market(sweep.cells[0].settings)
+        described = [describe_run(cell.settings, market) for cell in sweep.cells]
+        document = {"cells": sweep.described(), **{key: described[0][key] for key in ("data_hash", "versions")}}
+        text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+        known = place.folder / "sweep.json"
+        if known.exists() and known.read_text(encoding="utf-8") != text:
+            raise SettingsError(
+                f"{place.folder} holds another sweep, or the same with other data or package versions: {known} says "
+                "which. Give another folder, or delete this one to begin anew"
+            )
+        if not place.market_file.exists():
+            import joblib
+
+            written = io.BytesIO()
+            joblib.dump(market, written)
+            with whole_file(place.market_file) as file:
+                file.write(written.getbuffer())
+        with whole_file(known) as file:
+            file.write(text.encode())
+        return place
+
+    @property
+    def market_file(self) -> Path:
+        """The data."""
+        return self.folder / "market.joblib"
+
+    @property
+    def table_file(self) -> Path:
+        """The table of results."""
+        return self.folder / "sweep.parquet"
+
+    def fit_file(self, cell: str, window: int) -> Path:
+        """What training in a window left."""
+        return self.folder / "fits" / cell / f"window-{window:03d}.npz"
+
+    def plan(self, cell: str) -> ComparisonPlan:
+        """Return the plan of a cell; its data are mapped from the file, so that processes share them."""
+        return _plan(self, cell)
+
+    def keep(self, cell: str, window: int, fit: WindowFit, worker: str) -> None:
+        """Write down what training in a window left, and who did it."""
+        arrays = {f"forecasts {name}": values for name, values in fit.forecasts.items()}
+        head = {"holding_periods": dict(fit.holding_periods), "records": dict(fit.records), "worker": worker}
+        arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+        with whole_file(self.fit_file(cell, window)) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def kept(self, cell: str, window: int) -> WindowFit:
+        """Return what training in a window left.
+
+        Raises:
+            SettingsError: the file cannot be read.
+        """
+        file = self.fit_file(cell, window)
+        try:
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+                head = json.loads(bytes(archive["head"]))
+                forecasts = {name: archive[f"forecasts {name}"] for name in head["records"]}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise SettingsError(f"{file}: cannot be read ({error}): delete it, and run the sweep again") from error
+        return WindowFit(forecasts, head["holding_periods"], head["records"])
+
+    def worker_of(self, cell: str, window: int) -> str:
+        """Return who trained in a window: "host:process"."""
+        with np.load(self.fit_file(cell, window), allow_pickle=False) as archive:
+            return str(json.loads(bytes(archive["head"]))["worker"])
+
+
+@lru_cache(maxsize=2)
+def _plan(place: Workplace, cell: str) -> ComparisonPlan:
+    import joblib
+
+    market: MarketPanel | SimulatedMarket = joblib.load(place.market_file, mmap_mode="r")
+    document: Mapping[str, Any] = json.loads((place.folder / "sweep.json").read_text(encoding="utf-8"))["cells"]
+    settings = parse_settings(document[cell])
+    return ComparisonPlan.of(
+        market,
+        settings.objectives,
+        solver=build_solver(settings, market),
+        seeds=settings.seeds,
+        training=settings.training,
+        walk_forward=settings.walk_forward,
+        max_windows=settings.max_windows,
+        lag=settings.lag,
+        level=settings.level,
+        settings=describe_run(settings, market),
+    )
