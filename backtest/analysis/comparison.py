@@ -194,7 +194,8 @@ class Comparison:
         for difference in self.headline:
             pair = f"{difference.a} - {difference.b}"
             if difference.power.reason is None:
-                lines.append(f"{pair}: {difference.power.sentence}")
+                # How long it would need is said by the verdict, where nothing is shown.
+                lines.append(f"{pair}: {difference.power.could_show}")
             if difference.at_equal_risk is not None:
                 lines.append(f"{pair}: {difference.at_equal_risk}")
         if self.superior_ability is not None and self.superior_ability.n_variants > 1:

@@ -64,12 +64,17 @@ class PowerStatement:
     @property
     def sentence(self) -> str:
         """How long it would need, and what this history could show, in one clause."""
+        return self.needed if self.reason is not None else f"{self.needed}; {self.could_show}"
+
+    @property
+    def could_show(self) -> str:
+        """How small a difference this history could show, as a clause; empty where it is not known."""
         if self.reason is not None:
-            return self.needed
+            return ""
         smallest = 100 * self.smallest_difference * self.periods_per_year
         digits = min(max(1, 1 - math.floor(math.log10(smallest))), 6)
         there_are = _years(self.n_periods / self.periods_per_year)
-        return f"{self.needed}; {there_are} could show {smallest:.{digits}f}% a year (power {100 * self.power:g}%)"
+        return f"{there_are} could show {smallest:.{digits}f}% a year (power {100 * self.power:g}%)"
 
     def to_dict(self) -> dict[str, Any]:
         """The statement with differences a year, as fractions of wealth."""

@@ -350,7 +350,7 @@ def test_no_difference_shown_says_how_long_it_would_need(make_comparison):
     assert f"no difference shown ({comparison.headline[0].power.needed}) (mean of" in comparison.verdict
     assert "years to be told from luck" in comparison.verdict
     power, at_equal_risk = comparison.readings
-    assert power == f"aligned - squared: {comparison.headline[0].power.sentence}"
+    assert power == f"aligned - squared: {comparison.headline[0].power.could_show}"
     assert at_equal_risk.startswith("aligned - squared: with squared x ")
     assert "in hindsight" in at_equal_risk
 
