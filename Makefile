@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: compare test test-slow lint format bench clean
+.PHONY: compare test test-slow lint format bench reference clean
 
 compare: $(READY)
 	$(BIN)/backtest compare
@@ -27,6 +27,9 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/solver.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/simulation_scale.py
+
+reference: $(READY)
+	$(BIN)/python benchmarks/reference_results.py R2 R3
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -12,6 +12,7 @@ correction of Patton, Politis & White, 28 (2009): the block length, by `arch`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -187,7 +188,7 @@ def expected_maximum_sharpe(n_trials: int, *, trial_sharpe_variance: float = np.
     if n_trials == 1:
         return 0.0
     below = norm.ppf(1.0 - 1.0 / n_trials)
-    above = norm.ppf(1.0 - 1.0 / (n_trials * np.e))
+    above = norm.ppf(1.0 - 1.0 / (n_trials * math.e))
     return float(np.sqrt(trial_sharpe_variance) * ((1.0 - np.euler_gamma) * below + np.euler_gamma * above))
 
 
