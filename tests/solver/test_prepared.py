@@ -111,7 +111,7 @@ def test_a_row_is_what_it_is_alone_and_without_a_past_to_the_last_bit(solver):
 @pytest.mark.parametrize("flat", [False, True])
 def test_on_random_problems_a_row_is_what_it_is_alone_to_the_last_bit(nasty, flat):
     compared = 0
-    for seed in range(40):
+    for seed in range(25):
         case = random_case(seed, nasty=nasty, flat=flat, largest=12)
         rng = np.random.default_rng(seed)
         n = len(case.p)
@@ -127,7 +127,7 @@ def test_on_random_problems_a_row_is_what_it_is_alone_to_the_last_bit(nasty, fla
             assert alone.statuses[0] == found.statuses[row], seed
             assert alone.q.tobytes() == found.q[one].tobytes(), seed
             compared += 1
-    assert compared > 100
+    assert compared > 60
 
 
 def test_a_grid_of_weights_is_its_settings_alone_to_the_last_bit():

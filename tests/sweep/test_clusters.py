@@ -95,6 +95,7 @@ def test_a_ray_cluster_that_loses_a_worker_gives_the_same_table(local, tmp_path)
     assert len(used) >= 2
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_named(tmp_path):
     pytest.importorskip("distributed", reason="Dask is not installed")
     with pytest.raises(SettingsError, match=r"dask://127\.0\.0\.1:1: no Dask scheduler answers"):

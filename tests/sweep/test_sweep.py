@@ -116,6 +116,7 @@ def test_a_folder_of_another_sweep_is_refused(finished):
         run_sweep(other, folder)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_no_more_than_what_it_was_at(sweep, finished, tmp_path):
     _, table, _ = finished
     place, killed, told = Workplace(tmp_path), [], []
