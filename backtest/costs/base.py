@@ -15,6 +15,7 @@ from numbers import Real
 from torch import Tensor
 
 from backtest.costs.terms import CostTerms
+from backtest.costs.terms_key import believed_key
 from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
 
@@ -119,7 +120,7 @@ class ScaledCost(Cost):
 
     def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
         """That of the cost it scales."""
-        return self.cost.terms_key(market)
+        return believed_key(self.cost, market)
 
     def estimate(self, panel: MarketPanel) -> Cost:
         """Return the scaled cost with its estimates fitted."""
@@ -174,7 +175,7 @@ class SumOfCosts(Cost):
 
     def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
         """Those of all summands; None where one has none."""
-        keys = tuple(cost.terms_key(market) for cost in self.summands)
+        keys = tuple(believed_key(cost, market) for cost in self.summands)
         return None if None in keys else keys
 
     def estimate(self, panel: MarketPanel) -> Cost:

@@ -12,6 +12,7 @@ from backtest.costs.limits import Constraint
 from backtest.costs.parameters import Parameter, check_parameter, one_a_row, periods_in_a_year
 from backtest.costs.relative import RelativeTo
 from backtest.costs.terms import LimitTerms, QuadraticLimit
+from backtest.costs.terms_key import believed_key
 from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
 
@@ -64,8 +65,8 @@ class RiskLimit(Constraint):
         if self.benchmark is not None:
             return None
         if self.volatility is not None:
-            return self.risk.terms_key(market)
-        key = self.risk.terms_key(market)
+            return believed_key(self.risk, market)
+        key = believed_key(self.risk, market)
         periods = self.periods_per_year or (None if market is None else market.periods_per_year)
         return None if key is None else (key, periods)
 

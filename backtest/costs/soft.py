@@ -15,6 +15,7 @@ from backtest.costs.curves import pick_rows
 from backtest.costs.limits import Constraint
 from backtest.costs.parameters import Parameter, check_parameter, one_a_row
 from backtest.costs.terms import Bend, CostTerms, LimitTerms, QuadraticLimit, SmoothFunction, SoftLimit
+from backtest.costs.terms_key import believed_key
 from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
 
@@ -81,7 +82,7 @@ class Soft(Cost):
 
     def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
         """That of the constraint."""
-        return self.constraint.terms_key(market)
+        return believed_key(self.constraint, market)
 
     def estimate(self, panel: MarketPanel) -> Soft:
         """Return this penalty with the limit's estimates fitted."""

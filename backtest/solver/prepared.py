@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 
 from backtest.costs import CostTerms, LimitTerms
+from backtest.costs.terms_key import believed_key
 from backtest.market import MarketSnapshot
 from backtest.solver.canonical import CanonicalProblem, add_up, lower_cost, mask_untradable, named_limits
 from backtest.solver.compiled import maximise_arrays
@@ -38,7 +37,7 @@ class PreparedSolution:
     Attributes:
         q: (B, N) weights after trading; what was held in a row that has no solution.
         statuses: (B,) int8 of `Status`.
-        problems: the problem of each row, of one row, whose status is not "solved".
+        problems: the problem of each row, of one row, whose status is not "solved"; valid until the next call.
     """
 
     q: np.ndarray
@@ -108,7 +107,7 @@ class PreparedSolver:
             self._keys, self._problem = [], None
         self._held.numpy()[:] = held
         constraints = self.solver.constraints
-        keys = [_key_of(part, market) for part in (*self._costs, *constraints)]
+        keys = [believed_key(part, market) for part in (*self._costs, *constraints)]
         fresh = len(self._keys) != len(keys)
         same = [not fresh and key is not None and key == old for key, old in zip(keys, self._keys or keys, strict=True)]
         # Smoothing works out new places from the weights held, which the sum of the terms does not refer to any more.
@@ -151,30 +150,9 @@ class PreparedSolver:
         return x, solved
 
     def _row(self, base: CanonicalProblem, forecast: np.ndarray, tradable: np.ndarray, row: int) -> CanonicalProblem:
-        """Return the problem of one row, its tensors its own."""
+        """Return the problem of one row."""
         index = torch.tensor([row])
         one = base.rows(index)
         earned = torch.from_numpy(forecast[row : row + 1].copy())
         one = replace(one, c=earned - one.linear, held=one.held.clone())
         return mask_untradable(one, torch.from_numpy(tradable[row : row + 1]))
-
-
-def _key_of(part: Any, market: MarketSnapshot | None) -> Hashable | None:
-    kind: type = type(part)
-    return part.terms_key(market) if _speaks_for_itself(kind) else None
-
-
-@cache
-def _speaks_for_itself(kind: type) -> bool:
-    """Return whether `terms_key` of a class is about the class itself.
-
-    One that a user derived from a class of the library, and that overrides what its terms are made of, inherits a key
-    that knows nothing of it.
-    """
-    for level in kind.__mro__:
-        if "terms_key" in vars(level):
-            return True
-        named = (value for name, value in vars(level).items() if not name.startswith("__"))
-        if any(callable(value) or isinstance(value, property | staticmethod | classmethod) for value in named):
-            return False
-    return False

@@ -57,7 +57,8 @@ class Workplace:
                 f"{place.folder} holds another sweep, or the same with other data or package versions: {known} says "
                 "which. Give another folder, or delete this one to begin anew"
             )
-        if not place.market_file.exists():
+        # What a run that was cut off before it had written its settings left may be other data.
+        if not (known.exists() and place.market_file.exists()):
             import joblib
 
             written = io.BytesIO()

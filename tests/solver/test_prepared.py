@@ -26,6 +26,7 @@ from backtest.costs import (
     Ridge,
     RiskLimit,
     SeparableCost,
+    Soft,
     TradeLimit,
     TradingCost,
     TurnoverLimit,
@@ -235,7 +236,8 @@ def test_a_part_with_a_key_is_lowered_once(key, lowered):
     assert len(limit.calls) == lowered
 
 
-def test_a_class_derived_from_one_of_the_library_does_not_inherit_its_word():
+@pytest.mark.parametrize("within", ["alone", "scaled", "in a limit", "softened"])
+def test_a_class_derived_from_one_of_the_library_does_not_inherit_its_word(within):
     @dataclass(frozen=True, eq=False)
     class Dearer(TradingCost):
         """Twice as dear every time it is asked."""
@@ -246,8 +248,26 @@ def test_a_class_derived_from_one_of_the_library_does_not_inherit_its_word():
             ASKED.append(1)
             return super().terms(held, market).scaled(2.0 ** len(ASKED))
 
+    @dataclass(frozen=True, eq=False)
+    class Riskier(Ridge):
+        def terms(self, held, market):
+            ASKED.append(1)
+            return super().terms(held, market)
+
+    @dataclass(frozen=True, eq=False)
+    class Narrower(PositionLimit):
+        def terms(self, held, market):
+            ASKED.append(1)
+            return super().terms(held, market)
+
     ASKED: list[int] = []
-    prepared = PreparedSolver(PositionSolver(5.0 * RISK + Dearer(half_spread=1e-4)))
+    solver = {
+        "alone": PositionSolver(5.0 * RISK + Dearer(half_spread=1e-4)),
+        "scaled": PositionSolver(5.0 * RISK + 0.5 * Dearer(half_spread=1e-4)),
+        "in a limit": PositionSolver(5.0 * RISK, (RiskLimit(2.0 * Riskier(), volatility=10.0),)),
+        "softened": PositionSolver(5.0 * RISK + Soft(Narrower(0.1), 1e-3)),
+    }[within]
+    prepared = PreparedSolver(solver)
     for p, held, tradable in days(6):
         prepared.solve(p, held, market=None, tradable=tradable)
     assert len(ASKED) == 3
