@@ -252,8 +252,7 @@ def main(
 
 
 def _compare(settings: Any, recorded_hash: str | None, *, jobs: int | None, out: Path | None, as_json: bool) -> None:
-    from backtest.analysis import compare as compare_objectives
-    from backtest.configuration import build_solver, describe_run, load_market, source_name
+    from backtest.configuration import describe_run, load_market, plan_comparison, source_name
 
     market = load_market(settings)
     description = describe_run(settings, market)
@@ -263,20 +262,7 @@ def _compare(settings: Any, recorded_hash: str | None, *, jobs: int | None, out:
             f"the run's {str(recorded_hash)[:12]}. Bring the data of that time back, or start a new run"
         )
     with _progress() as progress:
-        comparison = compare_objectives(
-            market,
-            settings.objectives,
-            solver=build_solver(settings, market),
-            seeds=settings.seeds,
-            training=settings.training,
-            walk_forward=settings.walk_forward,
-            max_windows=settings.max_windows,
-            lag=settings.lag,
-            level=settings.level,
-            n_jobs=jobs,
-            settings=description,
-            progress=progress,
-        )
+        comparison = plan_comparison(settings, market).run(n_jobs=jobs, progress=progress)
     _finish(comparison, description, name=source_name(settings), out=out, as_json=as_json)
 
 

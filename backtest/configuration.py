@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from backtest.analysis.comparison_plan import ComparisonPlan
 from backtest.costs import (
     L1,
     BorrowFee,
@@ -48,6 +49,7 @@ __all__ = [
     "load_market",
     "load_panel",
     "parse_settings",
+    "plan_comparison",
     "settings_with_presets",
     "source_name",
 ]
@@ -218,6 +220,22 @@ def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
     if settings.position_limit is not None:
         limits.append(PositionLimit(settings.position_limit))
     return PositionSolver(total, limits)
+
+
+def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> ComparisonPlan:
+    """Return the comparison that settings ask for, before anything is trained."""
+    return ComparisonPlan.of(
+        market,
+        settings.objectives,
+        solver=build_solver(settings, market),
+        seeds=settings.seeds,
+        training=settings.training,
+        walk_forward=settings.walk_forward,
+        max_windows=settings.max_windows,
+        lag=settings.lag,
+        level=settings.level,
+        settings=describe_run(settings, market),
+    )
 
 
 def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backtest.analysis.comparison import Comparison
-from backtest.analysis.comparison_plan import ComparisonPlan, Progress, WindowFit
+from backtest.analysis.comparison_plan import ComparisonPlan, Progress
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.solver import PositionSolver
 from backtest.training import (
@@ -70,21 +69,4 @@ def compare(
         level=level,
         settings=settings,
     )
-    return plan.finish(_fit_windows(plan, n_jobs=n_jobs, progress=progress), progress=progress)
-
-
-def _fit_windows(plan: ComparisonPlan, *, n_jobs: int | None, progress: Progress | None) -> list[WindowFit]:
-    """Fit every window, side by side in processes; the results do not depend on how many."""
-    from joblib import Parallel, delayed
-
-    count = len(plan.windows)
-    jobs = min(n_jobs or os.cpu_count() or 1, count)
-    fits = []
-    if progress is not None:
-        progress("training", 0, count)
-    work = (delayed(plan.fit_window)(number) for number in range(count))
-    for fitted in Parallel(n_jobs=jobs, return_as="generator")(work):
-        fits.append(fitted)
-        if progress is not None:
-            progress("training", len(fits), count)
-    return fits
+    return plan.run(n_jobs=n_jobs, progress=progress)

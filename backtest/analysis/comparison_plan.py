@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -114,6 +115,27 @@ class ComparisonPlan:
     def panel(self) -> MarketPanel:
         """The panel that is traded."""
         return self.market.panel if isinstance(self.market, SimulatedMarket) else self.market
+
+    def run(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> Comparison:
+        """Fit every window, side by side in processes, and finish; the result does not depend on how many.
+
+        Args:
+            n_jobs: processes; None takes one a core.
+            progress: told how far the work is.
+        """
+        from joblib import Parallel, delayed
+
+        count = len(self.windows)
+        jobs = min(n_jobs or os.cpu_count() or 1, count)
+        fits: list[WindowFit] = []
+        if progress is not None:
+            progress("training", 0, count)
+        work = (delayed(self.fit_window)(number) for number in range(count))
+        for fitted in Parallel(n_jobs=jobs, return_as="generator")(work):
+            fits.append(fitted)
+            if progress is not None:
+                progress("training", len(fits), count)
+        return self.finish(fits, progress=progress)
 
     def fit_window(self, number: int) -> WindowFit:
         """Train every objective and seed in one window; the result depends on nothing but the plan."""

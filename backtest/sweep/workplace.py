@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from backtest.analysis.comparison_plan import ComparisonPlan, WindowFit
-from backtest.configuration import build_solver, describe_run, load_market, parse_settings
+from backtest.configuration import describe_run, load_market, parse_settings, plan_comparison
 from backtest.errors import SettingsError
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.simulation.saving import whole_file
@@ -122,16 +122,4 @@ def _plan(place: Workplace, cell: str) -> ComparisonPlan:
 
     market: MarketPanel | SimulatedMarket = joblib.load(place.market_file, mmap_mode="r")
     document: Mapping[str, Any] = json.loads((place.folder / "sweep.json").read_text(encoding="utf-8"))["cells"]
-    settings = parse_settings(document[cell])
-    return ComparisonPlan.of(
-        market,
-        settings.objectives,
-        solver=build_solver(settings, market),
-        seeds=settings.seeds,
-        training=settings.training,
-        walk_forward=settings.walk_forward,
-        max_windows=settings.max_windows,
-        lag=settings.lag,
-        level=settings.level,
-        settings=describe_run(settings, market),
-    )
+    return plan_comparison(parse_settings(document[cell]), market)

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtest import compare
-from backtest.configuration import build_solver, load_market
+from backtest.configuration import load_market, plan_comparison
 from backtest.errors import SettingsError, WorkerError
 from backtest.sweep import Sweep, read_sweep, run_sweep
 from backtest.sweep.run import _train
@@ -47,17 +46,7 @@ def finished(sweep, tmp_path_factory):
 def test_a_cell_is_the_comparison_of_its_settings_to_the_last_bit(sweep, finished):
     _, table, _ = finished
     cell = sweep.cells[1]
-    settings = cell.settings
-    market = load_market(settings)
-    comparison = compare(
-        market,
-        settings.objectives,
-        solver=build_solver(settings, market),
-        seeds=settings.seeds,
-        training=settings.training,
-        max_windows=settings.max_windows,
-        n_jobs=1,
-    )
+    comparison = plan_comparison(cell.settings, load_market(cell.settings)).run(n_jobs=1)
     for objective, result in comparison.results.items():
         rows = table[(table["cost"] == cell.cost) & (table["objective"] == objective)]
         assert rows["net"].tolist() == (result.net.mean(axis=1) * 12).tolist()
