@@ -64,8 +64,9 @@ CostOption = Annotated[
     list[str] | None,
     _option(
         PORTFOLIO,
-        "One cost; repeat for more. half_spread: bp of the traded value, each way (default 5). l1: bp of |position| "
-        "a period, a penalty (1). borrow: % of short positions a year (0). risk_aversion: g in g/2 q'Sigma q (5). "
+        "One cost; repeat for more. half_spread: bp of the traded value, each way (default 5). impact: b in the "
+        "square-root law of impact, about 1 (0), for a book of wealth: currency (1e8). l1: bp of |position| a period, "
+        "a penalty (1). borrow: % of short positions a year (0). risk_aversion: g in g/2 q'Sigma q (5). "
         "factors: a count, of the risk model (5).",
         "--cost",
         metavar="NAME=NUMBER",

@@ -92,6 +92,8 @@ class CostSettings(_Record):
     """What positions cost. A simulated market brings its own cash costs and risk."""
 
     half_spread: Annotated[float, Field(ge=0, description="bp of the traded value, each way")] = 5.0
+    impact: Annotated[float, Field(ge=0, description="b in b volatility (trade / volume)^1/2; needs volumes")] = 0.0
+    wealth: Annotated[float, Field(gt=0, description="currency that is traded, for the impact")] = 1e8
     l1: Annotated[float, Field(ge=0, description="bp of |position| a period; a penalty, not charged")] = 1.0
     borrow: Annotated[float, Field(ge=0, description="% of short positions a year")] = 0.0
     risk_aversion: Annotated[float, Field(gt=0, description="g in g/2 q'Sigma q; a penalty, not charged")] = 5.0
@@ -197,6 +199,8 @@ def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
     costs = settings.costs
     total: Cost
     if isinstance(market, SimulatedMarket):
+        if costs.impact:
+            raise SettingsError("costs.impact: a simulated market has no volumes; leave it at 0, or bring prices")
         total = costs.risk_aversion * FactorRisk(
             loadings=market.loadings,
             factor_covariance=market.factor_covariance,
@@ -207,8 +211,10 @@ def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
         if market.holding_fee.any():
             total = total + HoldingFee(market.holding_fee)
     else:
+        # Impact is that of a book of constant size: what is compared are returns, not how a book outgrows its market.
+        impact = {"impact": costs.impact, "wealth": costs.wealth} if costs.impact else {}
         total = costs.risk_aversion * FactorRisk(n_factors=costs.factors) + TradingCost(
-            half_spread=costs.half_spread * BASIS_POINT
+            half_spread=costs.half_spread * BASIS_POINT, **impact
         )
     if costs.l1:
         total = total + costs.l1 * BASIS_POINT * L1()

@@ -23,6 +23,9 @@ from backtest.solver.scalar_root import root_beyond
 
 __all__ = ["Separable"]
 
+FEW = 5
+"""Up to so many breaks, exchanging neighbours is quicker than a sort along the first axis."""
+
 
 @dataclass(frozen=True)
 class Separable:
@@ -264,23 +267,30 @@ class _Breaks:
 
     def sorted(self) -> list[Tensor]:
         """Return (M, B | 1, N) places, bends and the two flags, asset by asset in the order of places."""
-        columns = [list(column) for column in zip(*self.parts, strict=True)]
-        if len(self.parts) == 1:
-            return [column[0].unsqueeze(0) for column in columns]
-        if len(self.parts) == 2:
-            swap = columns[0][0] > columns[0][1]
-            return [
-                torch.stack([torch.where(swap, second, first), torch.where(swap, first, second)])
-                for first, second in columns
-            ]
+        if len(self.parts) <= FEW:
+            return [torch.stack(torch.broadcast_tensors(*column)) for column in zip(*self._exchanged(), strict=True)]
+        columns = list(zip(*self.parts, strict=True))
         place, order = torch.sort(torch.stack(torch.broadcast_tensors(*columns[0])), dim=0, stable=True)
         stacked = [torch.stack(torch.broadcast_tensors(*column)) for column in columns[1:]]
         shape = torch.broadcast_shapes(order.shape, *(part.shape for part in stacked))
         order = order.expand(shape)
         return [place, *(part.expand(shape).gather(0, order) for part in stacked)]
 
+    def _exchanged(self) -> list[tuple[Tensor, ...]]:
+        """Return the parts in the order of places: neighbours are exchanged until they are, which keeps equal ones."""
+        parts: list[tuple[Tensor, ...]] = list(self.parts)
+        for last in range(len(parts) - 1, 0, -1):
+            for number in range(last):
+                first, second = parts[number], parts[number + 1]
+                swap = first[0] > second[0]
+                pairs = list(zip(first, second, strict=True))
+                # What is the same in both, as no flag at all, stays as it is.
+                parts[number] = tuple(a if a is b else torch.where(swap, b, a) for a, b in pairs)
+                parts[number + 1] = tuple(b if a is b else torch.where(swap, a, b) for a, b in pairs)
+        return parts
+
     def _put(self, place: Tensor, bend: Tensor | None, *, zero: bool, trade: bool) -> None:
-        nothing = self.nothing
+        nothing, one = self.nothing, self.nothing + 1 if zero or trade else self.nothing
         self.parts.append(
-            (place, nothing if bend is None else bend, nothing + float(zero), nothing + float(trade)),
+            (place, nothing if bend is None else bend, one if zero else nothing, one if trade else nothing)
         )
