@@ -37,7 +37,7 @@ N_PERIODS = WINDOW.train + WINDOW.validation + WINDOW.test + 3 * (LAG + 1)
 
 AXES: dict[str, tuple[float, ...]] = {
     "noise": (10.0, 20.0, 40.0),
-    "misspecification": (0.0, 0.4, 0.8),
+    "misspecification": (0.0, 0.6),
     "half_spread": (1.0, 4.0, 10.0),
     "cost_dispersion": (0.0, 1.0),
     "neutralised": (0.0, 0.5),
@@ -111,18 +111,20 @@ def run_place(place: Place) -> list[dict[str, float | str]]:
     ]
 
 
-def run_map(*, draws: int, n_jobs: int | None = None) -> pd.DataFrame:
-    """Return a row for each place of the grid, draw and objective."""
+def run_map(*, draws: int, n_jobs: int | None = None, n_places: int | None = None) -> pd.DataFrame:
+    """Return a row for each place of the grid, or of `n_places` that are spread over it, draw and objective."""
     from joblib import Parallel, delayed
 
-    places = [Place(*values, draw) for *values, draw in product(*AXES.values(), range(draws))]
+    grid = list(product(*AXES.values()))
+    taken = grid[:: -(-len(grid) // n_places)] if n_places else grid
+    places = [Place(*values, draw) for values in taken for draw in range(draws)]
     done = Parallel(n_jobs=n_jobs or -1)(delayed(run_place)(place) for place in places)
     return pd.DataFrame([row for rows in done for row in rows])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=4, help="independent markets in each place of the grid")
+    parser.add_argument("--draws", type=int, default=6, help="independent markets in each place of the grid")
     parser.add_argument("--jobs", type=int, default=None, help="processes; one a core unless given")
     parser.add_argument("--out", type=Path, default=Path("runs/map.parquet"))
     arguments = parser.parse_args()
