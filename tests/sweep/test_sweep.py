@@ -12,7 +12,7 @@ import pytest
 
 from backtest.configuration import load_market, plan_comparison
 from backtest.errors import SettingsError, WorkerError
-from backtest.sweep import Sweep, read_sweep, run_sweep
+from backtest.sweep import Sweep, judge, read_sweep, run_sweep
 from backtest.sweep.run import _train
 from backtest.sweep.table import best_so_far, rows_of, totals
 from backtest.sweep.workplace import Workplace
@@ -44,10 +44,16 @@ def finished(sweep, tmp_path_factory):
     return folder, table, told
 
 
-def test_a_cell_is_the_comparison_of_its_settings_to_the_last_bit(sweep, finished):
+@pytest.fixture(scope="module")
+def compared(sweep):
+    """The comparison of the second cell's settings."""
+    settings = sweep.cells[1].settings
+    return plan_comparison(settings, load_market(settings)).run(n_jobs=1)
+
+
+def test_a_cell_is_the_comparison_of_its_settings_to_the_last_bit(sweep, finished, compared):
     _, table, _ = finished
-    cell = sweep.cells[1]
-    comparison = plan_comparison(cell.settings, load_market(cell.settings)).run(n_jobs=1)
+    cell, comparison = sweep.cells[1], compared
     for objective, result in comparison.results.items():
         rows = totals(table)
         rows = rows[(rows["cost"] == cell.cost) & (rows["objective"] == objective)]
@@ -123,14 +129,13 @@ def test_windows_add_up_to_their_total(finished):
         assert part["validation_utility"].mean() == pytest.approx(total["validation_utility"], rel=1e-12)
         assert (part["test_start"].min(), part["test_end"].max()) == (total["test_start"], total["test_end"])
         assert part["max_drawdown"].min() >= total["max_drawdown"] - 1e-15
-    assert windows["net"].nunique() == len(windows)
+        assert part["net"].nunique() == 2
 
 
-def test_the_series_kept_are_those_of_the_comparison_and_make_the_table(sweep, finished):
+def test_the_series_kept_are_those_of_the_comparison_and_make_the_table(sweep, finished, compared):
     folder, table, _ = finished
-    cell = sweep.cells[1]
+    cell, comparison = sweep.cells[1], compared
     kept = Workplace(folder).series(cell.name)
-    comparison = plan_comparison(cell.settings, load_market(cell.settings)).run(n_jobs=1)
     for objective, result in comparison.results.items():
         for seed in (0, 1):
             part = kept[(kept["objective"] == objective) & (kept["seed"] == str(seed))]
@@ -164,6 +169,43 @@ def test_information_coefficients_of_windows_are_those_of_their_forecasts(sweep,
             & (table["window"] == str(number))
         ]
         assert row["information_coefficient"].item() == pytest.approx(np.nanmean(by_date))
+
+
+def test_the_judgement_has_the_differences_of_the_comparison(finished, compared):
+    folder, _, _ = finished
+    found = {(each.cost, each.difference.quantity): each for each in judge(folder).differences}
+    for theirs in compared.differences:
+        ours = found["high", theirs.quantity]
+        assert ours.difference.interval == theirs.interval
+        assert ours.difference.power == theirs.power
+        assert ours.difference.sentence == theirs.sentence
+        assert ours.by_seed == tuple(
+            (compared.paired("aligned", "squared", theirs.quantity).mean(axis=1) * 12).tolist()
+        )
+    assert len(found) == 4
+
+
+def test_an_interrupted_sweep_is_judged_on_its_finished_cells(sweep, finished, tmp_path):
+    folder, _, _ = finished
+    place, whole = Workplace(folder), judge(folder)
+    assert "(2 of 2 cells, 16 models tried, " in whole.verdict
+    place.rows_file("default--low").rename(tmp_path / "away")
+    part = judge(folder)
+    (tmp_path / "away").rename(place.rows_file("default--low"))
+    assert "(1 of 2 cells, 8 models tried, " in part.verdict
+    assert [level.cost for level in part.levels] == ["high"]
+    assert part.levels[0].overfitting.sentence == whole.levels[0].overfitting.sentence
+
+    Workplace.open(tmp_path / "new", sweep)
+    with pytest.raises(SettingsError, match="0 of 2 cells are finished: run the sweep first"):
+        judge(tmp_path / "new")
+    with pytest.raises(SettingsError, match="is not the folder of a sweep"):
+        judge(tmp_path / "none")
+    place.series_file("default--low").rename(tmp_path / "away")
+    place.series_file("default--low").write_bytes(b"PAR1")
+    with pytest.raises(SettingsError, match=r"low\.parquet: cannot be read.*delete it"):
+        judge(folder)
+    (tmp_path / "away").rename(place.series_file("default--low"))
 
 
 def test_a_ruined_book_counts_in_full_and_shows_where_it_was_ruined(sweep, finished):
