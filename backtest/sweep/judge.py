@@ -223,7 +223,10 @@ def _judged(
     keys = sorted((cell.model, name) for cell in cells for name in cell.net)
     by_model = {cell.model: cell for cell in cells}
     variants = {key: _variant(by_model[key[0]], key[1], periods_per_year) for key in keys}
-    books = np.stack([by_model[model].net[name].mean(axis=0) for model, name in keys], axis=1)
+    books, utilities = (
+        np.stack([getattr(by_model[model], quantity)[name].mean(axis=0) for model, name in keys], axis=1)
+        for quantity in ("net", "utility")
+    )
     best = sorted(variants.values(), key=lambda variant: -variant.validation_utility)
     chosen = best[0]
     at = keys.index((chosen.model, chosen.objective))
@@ -234,7 +237,9 @@ def _judged(
         variants=tuple(best),
         hindsight=max(variants.values(), key=lambda variant: variant.utility),
         rank=1 + sum(variant.utility > chosen.utility for variant in variants.values()),
-        overfitting=probability_of_overfitting(books, names=[variant.name for variant in variants.values()]),
+        overfitting=probability_of_overfitting(
+            utilities, names=[variant.name for variant in variants.values()], performance="mean"
+        ),
         superior_ability=_superior(best, books, list(variants.values()), bootstrap),
         sharpe=deflated_sharpe_ratio(
             books[:, at],

@@ -26,6 +26,8 @@ from backtest.simulation.saving import whole_file
 __all__ = ["CellDifference", "CostLevel", "Judgement", "VariantResult"]
 
 MOST_NAMED = 3
+MOST_PAIRS = 48
+"""Lines of pairs that are printed; all are in the file."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ class CostLevel:
 
     variants: best on validation first; the first is the `chosen` one. hindsight: the one with the best net utility out
     of sample, which nobody could have known. rank: of the chosen one by net utility out of sample, 1 is best.
-    overfitting: of choosing among the variants by their Sharpe ratios. superior_ability: of all others against the
-    squared error variant that is best on validation; None where no model was trained on squared error. sharpe: of the
-    chosen one, deflated by every trial of the sweep.
+    overfitting: of choosing among the variants by mean net utility, as the sweep chooses. superior_ability: of the net
+    returns of all others against those of the squared error variant that is best on validation; None where no model was
+    trained on squared error, or nothing else was. sharpe: of the chosen one, deflated by every trial of the sweep.
     """
 
     cost: str
@@ -90,14 +92,14 @@ class CostLevel:
         """What is known of this level, a line each."""
         n = len(self.variants)
         superior = (
-            "no test of superior ability: no model was trained on squared error"
+            "no test of superior ability: it needs a model trained on squared error, and another variant"
             if self.superior_ability is None
             else self.superior_ability.sentence
         )
         return (
             f"chosen on validation: {self.chosen.sentence}; rank {self.rank} of {n} by net utility out of sample",
             f"best in hindsight, which nobody could know: {self.hindsight.sentence}",
-            self.overfitting.sentence,
+            f"choosing by mean net utility: {self.overfitting.sentence}",
             superior,
             f"true Sharpe ratio of {self.chosen.name} above 0: probability {_probability(self.sharpe.probabilistic)}; "
             f"above the best of {self.trials:,} models without skill: {_probability(self.sharpe.probability)}"
@@ -185,11 +187,17 @@ class Judgement:
     @property
     def verdict(self) -> str:
         """The answer in one line; a difference counts as shown only when all of its kind are counted together."""
+        if not self.n_family:
+            return (
+                "Nothing to compare: no model has an interval between two of aligned, whitened and squared "
+                f"({self.sample})"
+            )
         shown = [found for found in self.differences if found.is_shown]
         alone = sum(found.together is not None for found in self.differences)
-        if not self.n_family:
-            head = "Nothing to compare: no model has an interval between two of aligned, whitened and squared"
-        elif shown:
+        aligned = any(found.difference.a == "aligned" for found in self.differences)
+        pairs = "aligned less squared or whitened" if aligned else "whitened less squared"
+        notes = [f"net return, {pairs}", self.sample]
+        if shown:
             named = [
                 f"{found.model}, {found.cost}: {found.difference.a} - {found.difference.b} net "
                 f"{interval_in_words(found.together)}"
@@ -197,17 +205,13 @@ class Judgement:
                 if found.together is not None
             ]
             more = f"; and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
-            head = (
-                f"A difference is shown in {len(shown)} of {self.n_family} pairs, all counted together: "
-                f"{'; '.join(named)}{more}"
-            )
+            of_all = f"{len(shown)} of {_counted(self.n_family)}, all counted together"
+            head = f"A difference is shown in {of_all}: {'; '.join(named)}{more}"
         else:
-            head = (
-                f"No difference shown in any of {self.n_family} pairs" if self.n_family > 1 else "No difference shown"
-            )
+            head = f"No difference shown in any of {_counted(self.n_family)}"
             if alone:
-                head += f" ({_intervals(alone)} zero out, none when all {self.n_family} are counted together)"
-        return f"{head} ({self.sample})"
+                notes.insert(1, f"{_intervals(alone)} zero out, none does when all are counted together")
+        return f"{head} ({'; '.join(notes)})"
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -216,7 +220,9 @@ class Judgement:
         for level in self.levels:
             blocks += ["", f"Costs {level.cost}, {len(level.variants)} variants, seed means", *_indented(level.lines)]
         if self.differences:
-            blocks += ["", "Pairs of one model", *_indented(found.line for found in self.differences)]
+            blocks += ["", "Pairs of one model", *_indented(found.line for found in self.differences[:MOST_PAIRS])]
+        if len(self.differences) > MOST_PAIRS:
+            blocks.append(f"  ... and {len(self.differences) - MOST_PAIRS} more")
         return tuple(blocks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,6 +265,10 @@ def _indented(lines: Any) -> list[str]:
 
 def _probability(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "unknown"
+
+
+def _counted(pairs: int) -> str:
+    return "1 pair" if pairs == 1 else f"{pairs} pairs"
 
 
 def _intervals(count: int) -> str:

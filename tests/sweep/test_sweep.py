@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -9,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from backtest.cli import app
 from backtest.configuration import load_market, plan_comparison
 from backtest.errors import SettingsError, WorkerError
 from backtest.sweep import Sweep, judge, read_sweep, run_sweep
@@ -188,11 +191,11 @@ def test_the_judgement_has_the_differences_of_the_comparison(finished, compared)
 def test_an_interrupted_sweep_is_judged_on_its_finished_cells(sweep, finished, tmp_path):
     folder, _, _ = finished
     place, whole = Workplace(folder), judge(folder)
-    assert "(2 of 2 cells, 16 models tried, " in whole.verdict
+    assert "; 2 of 2 cells, 16 models tried, " in whole.verdict
     place.rows_file("default--low").rename(tmp_path / "away")
     part = judge(folder)
     (tmp_path / "away").rename(place.rows_file("default--low"))
-    assert "(1 of 2 cells, 8 models tried, " in part.verdict
+    assert "; 1 of 2 cells, 8 models tried, " in part.verdict
     assert [level.cost for level in part.levels] == ["high"]
     assert part.levels[0].overfitting.sentence == whole.levels[0].overfitting.sentence
 
@@ -206,6 +209,33 @@ def test_an_interrupted_sweep_is_judged_on_its_finished_cells(sweep, finished, t
     with pytest.raises(SettingsError, match=r"low\.parquet: cannot be read.*delete it"):
         judge(folder)
     (tmp_path / "away").rename(place.series_file("default--low"))
+
+
+def test_the_command_prints_table_and_judgement_and_writes_both(finished, tmp_path):
+    folder, table, _ = finished
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        """
+        [run]
+        dataset = "sp500-20"
+        frequency = "M"
+        objectives = ["squared", "aligned"]
+        seeds = 2
+        max_windows = 2
+        training = {epochs = 1, path_epochs = 1, hidden = [], holding_periods = [2.0], shrinkage = [0.5, 1.0]}
+        [costs]
+        low = {half_spread = 2}
+        high = {half_spread = 20}
+        """
+    )
+    command = ["sweep", str(file), "--out", str(folder), "--jobs", "1"]
+    done = CliRunner().invoke(app, [*command, "--json"])
+    document = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert [row["net"] for row in document["table"]] == table["net"].tolist()
+    assert document["judgement"] == json.loads((folder / "judgement.json").read_text()) == judge(folder).to_dict()
+    printed = CliRunner().invoke(app, command).stdout
+    assert judge(folder).verdict in printed
+    assert printed.index("Best on validation first") < printed.index("difference") < printed.index("Table: ")
 
 
 def test_a_ruined_book_counts_in_full_and_shows_where_it_was_ruined(sweep, finished):
