@@ -203,8 +203,8 @@ def sweep(
     config: Annotated[
         Path,
         typer.Argument(
-            help="TOML file: [run] has the settings of a comparison, [models.NAME] what is other in its training, "
-            "[costs.NAME] what is other in its costs."
+            help="TOML file: [run] has the settings of a comparison, [models.NAME] what is other in its training, or "
+            "its own objectives and seeds, [costs.NAME] what is other in its costs."
         ),
     ],
     engine: Annotated[
@@ -222,22 +222,32 @@ def sweep(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare objectives for every combination of models and costs; goes on where it was cut off."""
+    """Compare objectives for every combination of models and costs; goes on where it was cut off.
+
+    Ends with a judgement of all variants together: the choice on validation, its overfitting, and what is more than
+    luck.
+    """
     with _errors_as_messages():
-        from backtest.sweep import read_sweep, run_sweep
+        from backtest.analysis.comparison import plain
+        from backtest.sweep import judge, read_sweep, run_sweep
         from backtest.sweep.display import live_report, shown
 
         settings = read_sweep(config)
         folder = out or Path("runs") / config.stem
         with live_report() as report:
             table = run_sweep(settings, folder, engine=engine, n_jobs=jobs, report=report)
+        judgement = judge(folder)
+        judgement.write(folder / "judgement.json")
         if as_json:
-            sys.stdout.write(table.to_json(orient="records") + "\n")
+            document = plain({"table": table.to_dict(orient="records"), "judgement": judgement.to_dict()})
+            json.dump(document, sys.stdout, allow_nan=False)
+            sys.stdout.write("\n")
             return
         from rich.console import Console
 
         Console().print(shown(table))
-        typer.echo(f"Table: {folder / 'sweep.parquet'}")
+        typer.echo("\n".join(judgement.lines))
+        typer.echo(f"\nTable: {folder / 'sweep.parquet'}, judgement: {folder / 'judgement.json'}")
 
 
 @app.callback(invoke_without_command=True)

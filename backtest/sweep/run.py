@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ from backtest.errors import BacktestError, SettingsError, WorkerError
 from backtest.simulation.saving import whole_file
 from backtest.sweep.engines import open_engine
 from backtest.sweep.settings import Cell, Sweep
-from backtest.sweep.table import KEYS, rows_of
+from backtest.sweep.table import rows_of, series_of
 from backtest.sweep.workplace import Workplace
 
 __all__ = ["run_sweep"]
@@ -56,7 +55,7 @@ def run_sweep(
     windows = {cell.name: len(place.plan(cell.name).windows) for cell in sweep.cells}
     tasks = [(place, cell, number) for cell, count in windows.items() for number in range(count)]
     done = {(cell, number) for _, cell, number in tasks if place.fit_file(cell, number).exists()}
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, pd.DataFrame] = {}
 
     def tell(what: str, table: pd.DataFrame | None = None) -> None:
         if report is not None:
@@ -103,17 +102,25 @@ def _train(place: Workplace, cell: str, window: int) -> tuple[str, int]:
     return cell, window
 
 
-def _finished(place: Workplace, cell: Cell, n_windows: int) -> list[dict[str, Any]]:
-    fits = [place.kept(cell.name, number) for number in range(n_windows)]
-    return rows_of(cell, place.plan(cell.name).finish(fits))
+def _finished(place: Workplace, cell: Cell, n_windows: int) -> pd.DataFrame:
+    """Return the rows of a cell whose windows are all trained; it is traded once, and what that gave is kept."""
+    if not place.is_finished(cell.name):
+        fits = [place.kept(cell.name, number) for number in range(n_windows)]
+        plan = place.plan(cell.name)
+        comparison = plan.finish(fits)
+        rows = rows_of(cell, comparison, plan=plan, fits=fits)
+        place.finish(cell.name, rows, series_of(comparison, plan))
+    return place.rows(cell.name)
 
 
-def _written(place: Workplace, cells: Sequence[Cell], rows: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
+def _written(place: Workplace, cells: Sequence[Cell], rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Write the table of all cells that are finished, in the order of the sweep."""
-    table = pd.DataFrame([row for cell in cells for row in rows.get(cell.name, [])])
-    if len(table):
-        # Every model that was trained counts, whether or not it is the one that is shown in the end.
-        table["trials"] = int(table.groupby(KEYS[:2])["trials"].first().sum())
-        with whole_file(place.table_file) as file:
-            table.to_parquet(file, index=False)
+    parts = [rows[cell.name] for cell in cells if cell.name in rows]
+    if not parts:
+        return pd.DataFrame()
+    # Every model that was trained counts, whether or not it is the one that is shown in the end.
+    trials = sum(int(part["trials"].iloc[0]) for part in parts)
+    table = pd.concat(parts, ignore_index=True).assign(trials=trials)
+    with whole_file(place.table_file) as file:
+        table.to_parquet(file, index=False)
     return table

@@ -16,6 +16,8 @@ from backtest.errors import SettingsError
 __all__ = ["Cell", "Sweep", "read_sweep"]
 
 TABLES = ("run", "models", "costs")
+OF_RUN = ("objectives", "seeds")
+"""Settings of the run that a model may have of its own; anything else in its table is of its training."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Sweep:
 
         Args:
             document: `run` has the settings of a comparison (see `backtest.configuration.RunSettings`); `models` has a
-                table a model, of what is other in the settings' `training`; `costs` has a table a cost level, of what
-                is other in their `costs`. Without models or costs there is one, "default", as the run has it.
+                table a model, of what is other in the settings' `training`, and of its own `objectives` and `seeds` if
+                they are other; `costs` has a table a cost level, of what is other in their `costs`. Without models or
+                costs there is one, "default", as the run has it.
 
         Raises:
             SettingsError: a key is unknown or a value is not allowed; the message names the cell and the key.
@@ -88,8 +91,9 @@ def read_sweep(path: str | Path) -> Sweep:
         raise SettingsError(f"{file}: {error}") from error
 
 
-def _cell(run: Mapping[str, Any], model: str, training: Any, cost: str, level: Any) -> Cell:
-    document = dict(run)
+def _cell(run: Mapping[str, Any], model: str, of_model: Mapping[str, Any], cost: str, level: Any) -> Cell:
+    document = {**run, **{key: of_model[key] for key in OF_RUN if key in of_model}}
+    training = {key: value for key, value in of_model.items() if key not in OF_RUN}
     for key, other in (("training", training), ("costs", level)):
         if other:
             document[key] = {**_table(run, key), **other}

@@ -3,7 +3,9 @@
 sweep.json              settings of all cells, hash of the data; another sweep is refused
 market.joblib           the data, read by every worker as a memory map
 fits/CELL/window-N.npz  what training in one window left, and where it was done
-sweep.parquet           one row a cell, objective and seed
+series/CELL.parquet     net return and net utility of every objective, seed and date of a finished cell
+rows/CELL.parquet       its rows of the table, written last: a cell that has them is finished
+sweep.parquet           one row a model, cost, objective, seed and window
 """
 
 from __future__ import annotations
@@ -11,16 +13,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from backtest.analysis.comparison_plan import ComparisonPlan, WindowFit
-from backtest.configuration import describe_run, load_market, parse_settings, plan_comparison
+from backtest.configuration import RunSettings, describe_run, load_market, parse_settings, plan_comparison
 from backtest.errors import SettingsError
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.simulation.saving import whole_file
@@ -87,8 +88,54 @@ class Workplace:
         """Return the plan of a cell; its data are mapped from the file, so that processes share them."""
         return _plan(self, cell)
 
+    def rows_file(self, cell: str) -> Path:
+        """The rows of a finished cell."""
+        return self.folder / "rows" / f"{cell}.parquet"
+
+    def series_file(self, cell: str) -> Path:
+        """The series of a finished cell."""
+        return self.folder / "series" / f"{cell}.parquet"
+
+    def settings(self) -> dict[str, RunSettings]:
+        """Return the settings of all cells, by name and in the order of names.
+
+        Raises:
+            SettingsError: the folder holds no sweep.
+        """
+        try:
+            document = json.loads((self.folder / "sweep.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{self.folder} is not the folder of a sweep: {error}") from error
+        return {cell: parse_settings(given) for cell, given in sorted(document["cells"].items())}
+
+    def market(self) -> MarketPanel | SimulatedMarket:
+        """Return the data, mapped from the file, so that processes share them."""
+        import joblib
+
+        market: MarketPanel | SimulatedMarket = joblib.load(self.market_file, mmap_mode="r")
+        return market
+
+    def is_finished(self, cell: str) -> bool:
+        """Whether a cell was trained and traded."""
+        return self.rows_file(cell).exists() and self.series_file(cell).exists()
+
+    def finish(self, cell: str, rows: pd.DataFrame, series: pd.DataFrame) -> None:
+        """Write down what a cell that was traded gave."""
+        for file, table in ((self.series_file(cell), series), (self.rows_file(cell), rows)):
+            with whole_file(file) as opened:
+                table.to_parquet(opened, index=False)
+
+    def rows(self, cell: str) -> pd.DataFrame:
+        """Return the rows of a finished cell."""
+        return _read(self.rows_file(cell))
+
+    def series(self, cell: str) -> pd.DataFrame:
+        """Return the series of a finished cell; see `backtest.sweep.table.series_of`."""
+        return _read(self.series_file(cell))
+
     def keep(self, cell: str, window: int, fit: WindowFit, worker: str) -> None:
-        """Write down what training in a window left, and who did it."""
+        """Write down what training in a window left, and who did it; what was made of an earlier fit is gone."""
+        self.rows_file(cell).unlink(missing_ok=True)
         arrays = {f"forecasts {name}": values for name, values in fit.forecasts.items()}
         head = {"holding_periods": dict(fit.holding_periods), "records": dict(fit.records), "worker": worker}
         arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
@@ -116,10 +163,16 @@ class Workplace:
             return str(json.loads(bytes(archive["head"]))["worker"])
 
 
+def _read(file: Path) -> pd.DataFrame:
+    import pyarrow
+
+    try:
+        return pd.read_parquet(file)
+    except (OSError, pyarrow.ArrowException) as error:
+        first = str(error).splitlines()[0]
+        raise SettingsError(f"{file}: cannot be read ({first}): delete it, and run the sweep again") from error
+
+
 @lru_cache(maxsize=2)
 def _plan(place: Workplace, cell: str) -> ComparisonPlan:
-    import joblib
-
-    market: MarketPanel | SimulatedMarket = joblib.load(place.market_file, mmap_mode="r")
-    document: Mapping[str, Any] = json.loads((place.folder / "sweep.json").read_text(encoding="utf-8"))["cells"]
-    return plan_comparison(parse_settings(document[cell]), market)
+    return plan_comparison(place.settings()[cell], place.market())

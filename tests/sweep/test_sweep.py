@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from backtest.cli import app
 from backtest.configuration import load_market, plan_comparison
 from backtest.errors import SettingsError, WorkerError
-from backtest.sweep import Sweep, read_sweep, run_sweep
+from backtest.sweep import Sweep, judge, read_sweep, run_sweep
 from backtest.sweep.run import _train
-from backtest.sweep.table import best_so_far
+from backtest.sweep.table import best_so_far, rows_of, totals
 from backtest.sweep.workplace import Workplace
 
 DOCUMENT = {
@@ -43,21 +47,30 @@ def finished(sweep, tmp_path_factory):
     return folder, table, told
 
 
-def test_a_cell_is_the_comparison_of_its_settings_to_the_last_bit(sweep, finished):
+@pytest.fixture(scope="module")
+def compared(sweep):
+    """The comparison of the second cell's settings."""
+    settings = sweep.cells[1].settings
+    return plan_comparison(settings, load_market(settings)).run(n_jobs=1)
+
+
+def test_a_cell_is_the_comparison_of_its_settings_to_the_last_bit(sweep, finished, compared):
     _, table, _ = finished
-    cell = sweep.cells[1]
-    comparison = plan_comparison(cell.settings, load_market(cell.settings)).run(n_jobs=1)
+    cell, comparison = sweep.cells[1], compared
     for objective, result in comparison.results.items():
-        rows = table[(table["cost"] == cell.cost) & (table["objective"] == objective)]
+        rows = totals(table)
+        rows = rows[(rows["cost"] == cell.cost) & (rows["objective"] == objective)]
         assert rows["net"].tolist() == (result.net.mean(axis=1) * 12).tolist()
         assert rows["turnover"].tolist() == [float(each.mean() * 12) for each in result.turnover]
         assert rows["cost: trading_cost"].tolist() == [float(each.mean() * 12) for each in result.costs["trading_cost"]]
 
 
-def test_the_table_has_a_row_a_cell_objective_and_seed_and_counts_every_trial(finished):
+def test_the_table_has_a_row_a_cell_objective_seed_and_window_and_counts_every_trial(finished):
     folder, table, told = finished
-    keys = table[["model", "cost", "objective", "seed"]]
-    assert len(table) == len(keys.drop_duplicates()) == 2 * 2 * 2
+    keys = table[["model", "cost", "objective", "seed", "window"]]
+    assert len(table) == len(keys.drop_duplicates()) == 2 * 2 * 2 * 3
+    assert list(table["window"][:3]) == ["all", "0", "1"]
+    assert list(totals(table)["seed"].unique()) == ["0", "1"]
     assert list(keys["cost"].unique()) == ["low", "high"]
     # Two costs, two objectives, two seeds, two shrinkages.
     assert (table["trials"] == 16).all()
@@ -88,10 +101,174 @@ def test_a_second_call_trains_only_what_is_missing(sweep, finished):
     assert all(file.stat().st_mtime_ns == then for file, then in files.items() if file != lost)
 
 
+def test_what_is_finished_is_not_traded_again(sweep, finished, monkeypatch):
+    folder, table, _ = finished
+
+    def traded(*_, **__):
+        raise AssertionError("a finished cell was traded again")
+
+    monkeypatch.setattr("backtest.analysis.comparison_plan.ComparisonPlan.finish", traded)
+    pd.testing.assert_frame_equal(run_sweep(sweep, folder, n_jobs=1), table, check_exact=True)
+    Workplace(folder).series_file("default--low").rename(folder / "away")
+    with pytest.raises(AssertionError, match="traded again"):
+        run_sweep(sweep, folder, n_jobs=1)
+    (folder / "away").rename(Workplace(folder).series_file("default--low"))
+
+
+def test_windows_add_up_to_their_total(finished):
+    _, table, _ = finished
+    key = ["model", "cost", "objective", "seed"]
+    sums = [name for name in table if name.startswith("cost: ")]
+    sums += ["net", "gross", "utility", "turnover", "leverage"]
+    whole = totals(table).set_index(key)
+    windows = table[table["window"] != "all"]
+    for group, part in windows.groupby(key):
+        total = whole.loc[group]
+        weights = part["periods"] / total["periods"]
+        assert part["periods"].sum() == total["periods"]
+        assert len(part) == total["windows"] == 2
+        for name in sums:
+            assert (part[name] * weights).sum() == pytest.approx(total[name], rel=1e-12, abs=1e-15)
+        assert part["validation_utility"].mean() == pytest.approx(total["validation_utility"], rel=1e-12)
+        assert (part["test_start"].min(), part["test_end"].max()) == (total["test_start"], total["test_end"])
+        assert part["max_drawdown"].min() >= total["max_drawdown"] - 1e-15
+        assert part["net"].nunique() == 2
+
+
+def test_the_series_kept_are_those_of_the_comparison_and_make_the_table(sweep, finished, compared):
+    folder, table, _ = finished
+    cell, comparison = sweep.cells[1], compared
+    kept = Workplace(folder).series(cell.name)
+    for objective, result in comparison.results.items():
+        for seed in (0, 1):
+            part = kept[(kept["objective"] == objective) & (kept["seed"] == str(seed))]
+            assert pd.DatetimeIndex(part["date"]).equals(comparison.dates)
+            assert part["net"].tolist() == result.net[seed].tolist()
+            assert part["utility"].tolist() == result.utility[seed].tolist()
+    for _, row in table[table["cost"] == cell.cost].iterrows():
+        part = kept[(kept["objective"] == row["objective"]) & (kept["seed"] == row["seed"])]
+        part = part[part["date"].between(row["test_start"], row["test_end"])]
+        assert set(part["window"]) == ({"0", "1"} if row["window"] == "all" else {row["window"]})
+        assert (len(part), part["net"].mean() * 12) == (row["periods"], pytest.approx(row["net"], abs=1e-15))
+        assert _sharpe(part["net"]) == pytest.approx(row["sharpe"])
+
+
+def _sharpe(net):
+    return net.mean() / net.std(ddof=1) * 12**0.5
+
+
+def test_information_coefficients_of_windows_are_those_of_their_forecasts(sweep, finished):
+    folder, table, _ = finished
+    cell, place = sweep.cells[0], Workplace(folder)
+    plan = place.plan(cell.name)
+    targets = plan.panel.targets(plan.lag)
+    for number, window in enumerate(plan.windows):
+        p, y = place.kept(cell.name, number).forecasts["aligned"][1], targets[window.test]
+        by_date = [pd.Series(p[t]).corr(pd.Series(y[t]), method="spearman") for t in range(len(y))]
+        row = table[
+            (table["cost"] == "low")
+            & (table["objective"] == "aligned")
+            & (table["seed"] == "1")
+            & (table["window"] == str(number))
+        ]
+        assert row["information_coefficient"].item() == pytest.approx(np.nanmean(by_date))
+
+
+def test_the_judgement_has_the_differences_of_the_comparison(finished, compared):
+    folder, _, _ = finished
+    found = {(each.cost, each.difference.quantity): each for each in judge(folder).differences}
+    for theirs in compared.differences:
+        ours = found["high", theirs.quantity]
+        assert ours.difference.interval == theirs.interval
+        assert ours.difference.power == theirs.power
+        assert ours.difference.sentence == theirs.sentence
+        assert ours.by_seed == tuple(
+            (compared.paired("aligned", "squared", theirs.quantity).mean(axis=1) * 12).tolist()
+        )
+    assert len(found) == 4
+
+
+def test_an_interrupted_sweep_is_judged_on_its_finished_cells(sweep, finished, tmp_path):
+    folder, _, _ = finished
+    place, whole = Workplace(folder), judge(folder)
+    assert "; 2 of 2 cells, 16 models tried, " in whole.verdict
+    place.rows_file("default--low").rename(tmp_path / "away")
+    part = judge(folder)
+    (tmp_path / "away").rename(place.rows_file("default--low"))
+    assert "; 1 of 2 cells, 8 models tried, " in part.verdict
+    assert [level.cost for level in part.levels] == ["high"]
+    assert part.levels[0].overfitting.sentence == whole.levels[0].overfitting.sentence
+
+    Workplace.open(tmp_path / "new", sweep)
+    with pytest.raises(SettingsError, match="0 of 2 cells are finished: run the sweep first"):
+        judge(tmp_path / "new")
+    with pytest.raises(SettingsError, match="is not the folder of a sweep"):
+        judge(tmp_path / "none")
+    place.series_file("default--low").rename(tmp_path / "away")
+    place.series_file("default--low").write_bytes(b"PAR1")
+    with pytest.raises(SettingsError, match=r"low\.parquet: cannot be read.*delete it"):
+        judge(folder)
+    (tmp_path / "away").rename(place.series_file("default--low"))
+
+
+def test_the_command_prints_table_and_judgement_and_writes_both(finished, tmp_path):
+    folder, table, _ = finished
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        """
+        [run]
+        dataset = "sp500-20"
+        frequency = "M"
+        objectives = ["squared", "aligned"]
+        seeds = 2
+        max_windows = 2
+        training = {epochs = 1, path_epochs = 1, hidden = [], holding_periods = [2.0], shrinkage = [0.5, 1.0]}
+        [costs]
+        low = {half_spread = 2}
+        high = {half_spread = 20}
+        """
+    )
+    command = ["sweep", str(file), "--out", str(folder), "--jobs", "1"]
+    done = CliRunner().invoke(app, [*command, "--json"])
+    document = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert [row["net"] for row in document["table"]] == table["net"].tolist()
+    assert document["judgement"] == json.loads((folder / "judgement.json").read_text()) == judge(folder).to_dict()
+    printed = CliRunner().invoke(app, command).stdout
+    assert judge(folder).verdict in printed
+    assert printed.index("Best on validation first") < printed.index("difference") < printed.index("Table: ")
+
+
+def test_a_ruined_book_counts_in_full_and_shows_where_it_was_ruined(sweep, finished):
+    folder, _, _ = finished
+    cell, place = sweep.cells[0], Workplace(folder)
+    plan = place.plan(cell.name)
+    fits = [place.kept(cell.name, number) for number in (0, 1)]
+    comparison = plan.finish(fits)
+    result = comparison.results["squared"]
+    first = len(plan.windows[0].test)
+    net, wealth = result.net.copy(), result.wealth.copy()
+    net[0, first], net[0, first + 1 :] = -1.0, np.nan
+    wealth[0, first + 1], wealth[0, first + 2 :] = 0.0, np.nan
+    after = np.arange(net.shape[1]) > first
+    blank = {
+        name: np.where(after & (np.arange(2) == 0)[:, None], np.nan, getattr(result, name))
+        for name in ("gross", "interest", "utility", "turnover", "leverage")
+    }
+    costs = {name: np.where(np.isnan(blank["gross"]), np.nan, cost) for name, cost in result.costs.items()}
+    ruined = replace(result, net=net, wealth=wealth, costs=costs, ruined=np.array([True, False]), **blank)
+    table = rows_of(cell, replace(comparison, results={**comparison.results, "squared": ruined}), plan=plan, fits=fits)
+    rows = table[(table["objective"] == "squared") & (table["seed"] == "0")].set_index("window")
+
+    assert rows["ruined"].to_dict() == {"all": True, "0": False, "1": True}
+    assert rows.loc["1", "net"] == pytest.approx(-12 / rows.loc["1", "periods"])
+    assert rows.loc["all", "net"] == pytest.approx((result.net[0, :first].sum() - 1) * 12 / net.shape[1])
+
+
 def test_a_file_that_is_cut_off_is_named(sweep, finished, tmp_path):
     folder, _, _ = finished
     file = Workplace(folder).fit_file("default--low", 0)
     whole = file.read_bytes()
+    Workplace(folder).rows_file("default--low").unlink()
     file.write_bytes(whole[:500])
     with pytest.raises(SettingsError, match=r"window-000\.npz: cannot be read.*delete it"):
         run_sweep(sweep, folder, n_jobs=1)
@@ -151,7 +328,8 @@ def test_best_so_far_is_judged_on_validation_within_each_cost_level(finished):
     assert len(best) == 4
     for _, level in best.groupby("cost"):
         assert level["validation_utility"].is_monotonic_decreasing
-    first = table[(table["cost"] == "high") & (table["objective"] == "squared")]
+    first = totals(table)
+    first = first[(first["cost"] == "high") & (first["objective"] == "squared")]
     row = best[(best["cost"] == "high") & (best["objective"] == "squared")].iloc[0]
     assert row["net"] == pytest.approx(first["net"].mean())
     assert np.isfinite(best["validation_utility"]).all()
@@ -166,12 +344,23 @@ def test_best_so_far_is_judged_on_validation_within_each_cost_level(finished):
         ({"models": {"linear": {"hiden": []}}}, r"models\.linear with costs\.low: training.*hiden"),
         ({"costs": {"low": {"spread": 1}}}, r"models\.default with costs\.low: costs\.spread"),
         ({"run": DOCUMENT["run"] | {"objectives": ["sqared"]}}, "unknown objective 'sqared'"),
+        ({"models": {"trees": {"objectives": ["alinged"]}}}, r"models\.trees with costs\.low.*'alinged'"),
+        ({"models": {"trees": {"seeds": 0}}}, r"models\.trees with costs\.low: seeds"),
+        ({"models": {"trees": {"level": 0.9}}}, r"models\.trees with costs\.low: training.*level"),
         ({"run": {"frequency": "M"}}, "give prices, dataset or market"),
     ],
 )
 def test_what_is_not_understood_is_named(change, message):
     with pytest.raises(SettingsError, match=message):
         Sweep.of(DOCUMENT | change)
+
+
+def test_a_model_may_have_objectives_and_seeds_of_its_own():
+    models = {"few": {"objectives": ["squared"], "seeds": 1, "epochs": 3}, "all": {}}
+    few, _, rest, _ = Sweep.of(DOCUMENT | {"models": models}).cells
+    assert (few.settings.objectives, few.settings.seeds, few.settings.training.epochs) == (("squared",), 1, 3)
+    assert few.settings.training.path_epochs == 1
+    assert (rest.settings.objectives, rest.settings.seeds) == (("squared", "aligned"), 2)
 
 
 def test_a_file_is_read_as_toml(tmp_path):
