@@ -33,7 +33,7 @@ from backtest.simulation.saving import whole_file
 from backtest.sweep import judge
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAWS = 6
+DRAWS = 4
 
 
 def found(table: pd.DataFrame, judgement: Judgement, drawn: pd.DataFrame) -> dict[str, Any]:
