@@ -46,11 +46,11 @@ class Comparison:
     """The same books under several training objectives, side by side.
 
     results: objective -> simulation whose batch rows are the seeds, or ensembles of them; one set of dates and one
-    number of seeds for all. information_coefficients: objective -> (mean, t statistic), each a number or an array with one a
-    seed. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on these
-    dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
-    training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market
-    knows, such as {"expected_utility": .., "regret": ..}, fractions a year.
+    number of seeds for all. information_coefficients: objective -> (mean, t statistic), each a number or an array
+    with one a seed. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on
+    these dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
+    training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market knows, such
+    as {"expected_utility": .., "regret": ..}, fractions a year.
     level, seed, n_resamples, block: of the intervals; see `stationary_bootstrap_interval`.
     """
 

@@ -73,7 +73,7 @@ def ensemble_labels(seeds: Sequence[int], size: int) -> tuple[str, ...]:
     if len(seeds) % size:
         raise SettingsError(
             f"training: ensemble is {size}, which does not divide {len(seeds)} seeds: ask for "
-            f"{len(seeds) // size * size or size} or {(len(seeds) // size + 1) * size} seeds"
+            f"{' or '.join(str(size * count) for count in (len(seeds) // size, len(seeds) // size + 1) if count)} seeds"
         )
     groups = [tuple(seeds[first : first + size]) for first in range(0, len(seeds), size)]
     return tuple(

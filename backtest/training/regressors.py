@@ -117,8 +117,9 @@ class RegressorLearner:
         regressors = []
         for seed in self.data.seeds:
             regressor = make(seed)
+            _check_threads(type(regressor).__name__, getattr(regressor, "n_jobs", None))
             with _one_thread():
-                _checked(regressor).fit(x, y, **options)
+                regressor.fit(x, y, **options)
             regressors.append(regressor)
         model = RegressorReplicas(tuple(regressors), (self.data.scale,) * len(regressors))
         return Fit.off_path(model, torch.zeros(len(regressors), dtype=torch.long))
@@ -160,6 +161,7 @@ def regressor_maker(settings: TrainingSettings) -> Callable[[int], Regressor]:
         )
     if "random_state" in parameters:
         raise SettingsError(f"training: {name}: random_state is set from the seed: leave it out of regressor")
+    _check_threads(name, parameters.get("n_jobs"))
     seeded = "random_state" in known
     return lambda seed: kind(**parameters, **({"random_state": seed} if seeded else {}))
 
@@ -189,11 +191,10 @@ def _one_thread() -> AbstractContextManager[Any]:
     return limits
 
 
-def _checked(regressor: Regressor) -> Regressor:
+def _check_threads(name: str, n_jobs: object) -> None:
     """Refuse threads: they add up in the order in which they happen to end."""
-    if getattr(regressor, "n_jobs", None) not in (None, 1):
+    if n_jobs not in (None, 1):
         raise SettingsError(
-            f"regressor {type(regressor).__name__}: n_jobs must be left out or 1: the comparison shares out processes "
+            f"training: {name}: n_jobs must be left out or 1, got {n_jobs!r}: the comparison shares out processes "
             "itself, and sums of threads are not the same twice"
         )
-    return regressor
