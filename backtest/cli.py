@@ -111,6 +111,19 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[int | None, _option(TRAINING, "Models for each objective, a count. Default 4.")] = None,
+    model: Annotated[
+        str | None,
+        _option(
+            TRAINING,
+            "linear, mlp, gru, convolution, boosted_trees, or a scikit-learn class such as "
+            "sklearn.ensemble.ExtraTreesRegressor. Default mlp.",
+            metavar="NAME",
+        ),
+    ] = None,
+    ensemble: Annotated[
+        int | None,
+        _option(TRAINING, "Seeds whose forecasts are averaged into one book; it divides --seeds. Default 1."),
+    ] = None,
     hidden: Annotated[
         str | None, _option(TRAINING, 'Units of each hidden layer; "" is a linear model. Default 32,32.')
     ] = None,
@@ -151,7 +164,7 @@ def compare(
         objectives=None if objectives is None else _names(objectives),
         seeds=seeds,
         level=level,
-        training=None if hidden is None else {"hidden": _sizes(hidden)},
+        training=_given(model=model, ensemble=ensemble, hidden=None if hidden is None else _sizes(hidden)) or None,
         **_shared(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag),
     )
     with _errors_as_messages():
@@ -162,6 +175,8 @@ def compare(
             settings, recorded_hash = _recorded(config)
         else:
             settings, recorded_hash = settings_with_presets(_with_source(options), quick=quick), None
+            if objectives is None:
+                _say_what_is_left_out(settings)
         # Two small windows are trained sooner here than a second process has started.
         _compare(settings, recorded_hash, jobs=jobs or (1 if quick else None), out=out, as_json=as_json)
 
@@ -327,6 +342,18 @@ def _finish(comparison: Comparison, description: dict[str, Any], *, name: str, o
         return
     comparison.render()
     typer.echo(f"Report: {page}")
+
+
+def _say_what_is_left_out(settings: Any) -> None:
+    from backtest.training import DEFAULT_OBJECTIVES
+
+    left_out = [name for name in DEFAULT_OBJECTIVES if name not in settings.objectives]
+    if left_out:
+        typer.echo(
+            f"{settings.training.kind.title} cannot be trained on {', '.join(left_out)}: compared are "
+            f"{', '.join(settings.objectives)}",
+            err=True,
+        )
 
 
 def _recorded(config: Path) -> tuple[Any, str]:

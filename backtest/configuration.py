@@ -39,7 +39,14 @@ from backtest.market import (
     to_frequency,
 )
 from backtest.solver import PositionSolver
-from backtest.training import DEFAULT_OBJECTIVES, TrainingSettings, WalkForward, check_objectives
+from backtest.training import (
+    DEFAULT_OBJECTIVES,
+    TrainingSettings,
+    WalkForward,
+    check_training,
+    default_objectives,
+    read_of,
+)
 
 __all__ = [
     "CostSettings",
@@ -60,7 +67,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         "seeds": 2,
         "max_windows": 2,
-        "training": {"epochs": 5, "path_epochs": 2, "patience": 2, "holding_periods": [4.0]},
+        "training": {
+            "epochs": 5,
+            "path_epochs": 2,
+            "patience": 2,
+            "holding_periods": [4.0],
+            "boosting": {"trees": 60, "path_trees": 10},
+        },
     },
     # The setting in which alignment must win (liquidity_market): one linear model for names cheap and dear to hold.
     "liquidity": {
@@ -79,7 +92,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "simulated": {"leverage": 5.0, "costs": {"l1": 0.0}, "training": {"holding_periods": [1.0, 2.0]}},
 }
-"""Settings that stand in for the defaults under `--quick` and on each simulated market; options given go before."""
+"""Settings that stand in for the defaults under `--quick` and on each simulated market; options given go before. Of
+those of training, the ones that the model at hand reads."""
 
 PACKAGES = ("aligned-backtest", "numpy", "pandas", "torch", "numba", "scipy", "arch", "skfolio")
 
@@ -110,7 +124,7 @@ class RunSettings(_Record):
         market_seed: of the simulated market.
         frequency: D, W or M; what prices are resampled to. Simulated markets are daily.
         objectives: what models are trained on; names from `backtest.training.OBJECTIVES`.
-        seeds: how many models for each objective.
+        seeds: how many models for each objective; `training.ensemble` of them make a book.
         costs: what positions cost.
         leverage: limit on longs plus shorts, in multiples of wealth.
         position_limit: limit on each position, fraction of wealth; None for none.
@@ -144,16 +158,25 @@ class RunSettings(_Record):
         sources = [name for name in ("prices", "dataset", "market") if getattr(self, name) is not None]
         if len(sources) != 1:
             raise ValueError(f"give one of prices, dataset and market, got {sources or 'none'}")
-        check_objectives(self.objectives)
+        check_training(self.training, self.objectives, seeds=range(self.seeds))
         return self
 
 
 def settings_with_presets(options: Mapping[str, Any], *, quick: bool) -> RunSettings:
-    """Return the settings for the options given, with the presets that apply where an option is not given."""
-    document: dict[str, Any] = {}
+    """Return the settings for the options given, with the presets that apply where an option is not given.
+
+    Without objectives they are the default ones, less those that the model cannot be trained on.
+    """
+    preset: dict[str, Any] = {}
     for name in (options.get("market"), "quick" if quick else None):
-        document = _merged(document, PRESETS.get(name or "", {}))
-    return parse_settings(_merged(document, options))
+        preset = _merged(preset, PRESETS.get(name or "", {}))
+    given, shared = options.get("training", {}), preset.get("training", {})
+    own = given if isinstance(given, Mapping) else {}  # parsing refuses what is no table
+    if "model" in own:
+        # A model that is asked for by name is not the preset's, nor are its layers.
+        shared = {key: value for key, value in shared.items() if key != "hidden"}
+    document = _merged({**preset, "training": read_of(shared, own)}, options)
+    return parse_settings({"objectives": default_objectives(own.get("model", "mlp")), **document})
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,10 +270,12 @@ def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket
 def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> dict[str, Any]:
     """Return what a run writes beside its result: settings, versions, and the hash of its data."""
     panel = market.panel if isinstance(market, SimulatedMarket) else market
+    needed = settings.training.kind.package
+    packages = PACKAGES if needed is None else (*PACKAGES, needed.name)
     return {
         "settings": settings.model_dump(mode="json"),
         "data_hash": panel.data_hash,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
 
 

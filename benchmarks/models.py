@@ -20,7 +20,7 @@ import torch
 from backtest.costs import DollarNeutral, FactorRisk, LeverageLimit, TradingCost
 from backtest.market import simulate_market
 from backtest.solver import PositionSolver
-from backtest.training import BoostingSettings, Samples, TrainingSettings, fit_boosting, one_thread
+from backtest.training import BoostingSettings, Samples, TrainingSettings, fit_objectives, one_thread
 from backtest.training.initial import initial_model
 from backtest.training.linear import fit_linear
 from backtest.training.loops import train_on_error, train_on_path
@@ -70,9 +70,8 @@ def main() -> None:
 
     def trees(**counts: int) -> float:
         growth = BoostingSettings(check_every=5, patience=1000, **counts)
-        return seconds(
-            lambda: fit_boosting(samples, solver, ["aligned"], **common, seeds=(0,), settings=SETTINGS, boosting=growth)
-        )
+        settings = TrainingSettings(model="boosted_trees", holding_periods=(4.0,), shrinkage=(1.0,), boosting=growth)
+        return seconds(lambda: fit_objectives(samples, solver, ["aligned"], **common, seeds=(0,), settings=settings))
 
     base, error, path = trees(trees=5, path_trees=5), trees(trees=25, path_trees=5), trees(trees=5, path_trees=15)
     print(f"{'boosted trees, squared + whitened':<34} {(error - base) / 40:9.3f} {(path - base) / 10:11.3f}   a tree")

@@ -27,12 +27,12 @@ def default_solver() -> PositionSolver:
 
 @dataclass
 class Network(Strategy):
-    """A small network, one model for all names, stopped early on the last part of its history.
+    """A small network, or another model of `settings`: one for all names, stopped early on the last part of history.
 
     Attributes:
-        objective: "squared", "whitened", "aligned", "misaligned", "spo_plus" or "fenchel_young".
+        objective: one that the settings' model can be trained on.
         solver: what the forecast will be traded with; objectives other than squared are trained through it.
-        settings: layers and training.
+        settings: which model, and how it is trained.
         seeds: one replica each; the forecast is their mean.
         validation_share: last share of the history's rows, kept for early stopping.
         lag: rows from a forecast to its fill; must be the simulator's own.

@@ -9,18 +9,14 @@ from backtest.analysis.comparison import Comparison
 from backtest.analysis.comparison_plan import ComparisonPlan, Progress
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.solver import PositionSolver
-from backtest.training import (
-    DEFAULT_OBJECTIVES,
-    TrainingSettings,
-    WalkForward,
-)
+from backtest.training import TrainingSettings, WalkForward, default_objectives
 
 __all__ = ["compare"]
 
 
 def compare(
     market: MarketPanel | SimulatedMarket,
-    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
+    objectives: Sequence[str] | None = None,
     *,
     solver: PositionSolver,
     seeds: int | Sequence[int] = 4,
@@ -41,10 +37,11 @@ def compare(
     Args:
         market: a panel with features, or a simulated market, for which regret against the true expected return is
             reported too.
-        objectives: from `backtest.training.OBJECTIVES`, in the order to show.
+        objectives: from `backtest.training.OBJECTIVES`, in the order to show; None takes `DEFAULT_OBJECTIVES`, less
+            those that the model cannot be trained on.
         solver: maps forecasts to positions; what its costs estimate is estimated here, causally.
         seeds: how many (0, 1, ...), or which.
-        training: how models are trained.
+        training: which model, how it is trained, and how many seeds a book averages.
         walk_forward: windows; None takes lengths that suit the history.
         max_windows: most windows, where their lengths are left to the history.
         lag: periods from a forecast to its fill.
@@ -54,12 +51,14 @@ def compare(
         progress: told how far the work is.
 
     Raises:
-        SettingsError: an unknown objective, too short a history.
+        SettingsError: an unknown objective, or one that the model cannot be trained on; what it needs is not installed;
+            too short a history.
         DataError: the panel has no features.
     """
+    training = training or TrainingSettings()
     plan = ComparisonPlan.of(
         market,
-        objectives,
+        default_objectives(training.model) if objectives is None else objectives,
         solver=solver,
         seeds=seeds,
         training=training,

@@ -45,12 +45,12 @@ _HEADLINE = (("aligned", "squared"), ("aligned", "whitened"))
 class Comparison:
     """The same books under several training objectives, side by side.
 
-    results: objective -> simulation whose batch rows are the seeds; one set of dates and one number of seeds
-    for all. information_coefficients: objective -> (mean, t statistic), each a number or an array with one a
-    seed. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on these
-    dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
-    training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market
-    knows, such as {"expected_utility": .., "regret": ..}, fractions a year.
+    results: objective -> simulation whose batch rows are the seeds, or ensembles of them; one set of dates and one
+    number of seeds for all. information_coefficients: objective -> (mean, t statistic), each a number or an array
+    with one a seed. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on
+    these dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
+    training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market knows, such
+    as {"expected_utility": .., "regret": ..}, fractions a year.
     level, seed, n_resamples, block: of the intervals; see `stationary_bootstrap_interval`.
     """
 
@@ -179,7 +179,9 @@ class Comparison:
     @property
     def sample(self) -> str:
         """Seeds and dates behind the verdict, in words."""
-        seeds = "one seed" if self.n_seeds == 1 else f"mean of {self.n_seeds} seeds"
+        size = self.settings.get("training", {}).get("ensemble", 1)
+        books = ("seed", "seeds") if size == 1 else (f"ensemble of {size} seeds", f"ensembles of {size} seeds")
+        seeds = f"one {books[0]}" if self.n_seeds == 1 else f"mean of {self.n_seeds} {books[1]}"
         return f"{seeds}, {len(self.dates):,} dates from {self.dates[0]:%Y-%m-%d} to {self.dates[-1]:%Y-%m-%d}"
 
     @property

@@ -21,7 +21,8 @@ from backtest.training import (
     TrainingSettings,
     WalkForward,
     Window,
-    check_objectives,
+    check_training,
+    ensemble_labels,
     fit_objectives,
     one_thread,
 )
@@ -37,7 +38,7 @@ class WindowFit:
     """What training in one window leaves: forecasts of its test rows, and what was chosen.
 
     Attributes:
-        forecasts: objective -> (seeds, rows, N), NaN where there is none.
+        forecasts: objective -> (books, rows, N), NaN where there is none.
         holding_periods: objective -> what validation chose.
         records: objective -> what a report tells of the fit.
     """
@@ -86,10 +87,11 @@ class ComparisonPlan:
         settings: Mapping[str, Any] | None = None,
     ) -> ComparisonPlan:
         """Check what is asked for, estimate, and lay out the windows; arguments as `compare`."""
-        objectives = check_objectives(objectives)
         seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         if not seeds or len(set(seeds)) != len(seeds):
             raise SettingsError(f"seeds must be different and at least one, got {list(seeds)}")
+        training = training or TrainingSettings()
+        objectives = check_training(training, objectives, seeds=seeds)
         panel = market.panel if isinstance(market, SimulatedMarket) else market
         samples = Samples.of(panel, lag=lag)
         solver = solver.estimate(panel)
@@ -103,13 +105,18 @@ class ComparisonPlan:
             objectives=objectives,
             seeds=seeds,
             solver=solver,
-            training=training or TrainingSettings(),
+            training=training,
             walk_forward=walk_forward,
             windows=tuple(walk_forward.windows(first_row=first_row, n_rows=panel.n_periods, lag=lag)),
             lag=lag,
             level=level,
             settings=settings or {},
         )
+
+    @property
+    def books(self) -> tuple[str, ...]:
+        """Which seeds are in each book of an objective: one, or those whose forecasts it averages."""
+        return ensemble_labels(self.seeds, self.training.ensemble)
 
     @property
     def panel(self) -> MarketPanel:
@@ -159,9 +166,10 @@ class ComparisonPlan:
     def finish(self, fits: Sequence[WindowFit], *, progress: Progress | None = None) -> Comparison:
         """Trade the forecasts of all windows, in their order, and set the results side by side."""
         panel, objectives, seeds, lag = self.panel, self.objectives, self.seeds, self.lag
+        n_books = len(self.books)
         books = _Books(
-            np.full((len(objectives), len(seeds), panel.n_periods, panel.n_assets), np.nan),
-            np.ones((panel.n_periods, len(objectives), len(seeds))),
+            np.full((len(objectives), n_books, panel.n_periods, panel.n_assets), np.nan),
+            np.ones((panel.n_periods, len(objectives), n_books)),
         )
         for window, fitted in zip(self.windows, fits, strict=True):
             for number, name in enumerate(objectives):
@@ -181,7 +189,7 @@ class ComparisonPlan:
             )
             for number, name in enumerate(objectives)
         }
-        # Every setting that validation judged, of the window that tried most.
+        # Every setting that validation judged, of the window that tried most; and every seed that was trained.
         tried = [max(len(fitted.records[name]["validation_utility"]) for fitted in fits) for name in objectives]
         return Comparison(
             results=results,
@@ -190,7 +198,8 @@ class ComparisonPlan:
                 **self.settings,
                 "data": panel.name,
                 "objectives": list(objectives),
-                "seeds": list(seeds),
+                # One entry a book.
+                "seeds": list(seeds if self.training.ensemble == 1 else self.books),
                 "lag": lag,
                 "level": self.level,
                 "training": self.training.described(),
@@ -207,7 +216,7 @@ class ComparisonPlan:
 
 @dataclass(frozen=True, eq=False)
 class _Books:
-    """Forecasts (objectives, seeds, T, N), and the holding periods (T, objectives, seeds) in force at each fill."""
+    """Forecasts (objectives, books, T, N), and the holding periods (T, objectives, books) in force at each fill."""
 
     forecasts: np.ndarray
     holding_periods: np.ndarray
@@ -236,9 +245,9 @@ class _WindowedPolicy(Policy):
 
 
 def _simulate(plan: ComparisonPlan, books: _Books, *, progress: Progress | None) -> dict[str, SimulationResult]:
-    """Trade the books of all objectives and seeds in one pass."""
-    panel, n_seeds = plan.panel, len(plan.seeds)
-    n_books = len(plan.objectives) * n_seeds
+    """Trade the books of all objectives in one pass."""
+    panel, n_each = plan.panel, len(plan.books)
+    n_books, seed = len(plan.objectives) * n_each, "seed" if plan.training.ensemble == 1 else "seeds"
     result = simulate(
         panel,
         _WindowedPolicy(plan.solver, books.holding_periods.reshape(panel.n_periods, n_books)),
@@ -247,12 +256,11 @@ def _simulate(plan: ComparisonPlan, books: _Books, *, progress: Progress | None)
         lag=plan.lag,
         first_row=int(plan.windows[0].test[0]) + plan.lag,
         last_row=int(plan.windows[-1].test[-1]) + plan.lag + 1,
-        names=[f"{name}, seed {seed}" for name in plan.objectives for seed in plan.seeds],
+        names=[f"{name}, {seed} {book}" for name in plan.objectives for book in plan.books],
         progress=None if progress is None else lambda done, total: progress("simulating", done, total),
     )
     return {
-        name: result.books(slice(number * n_seeds, (number + 1) * n_seeds))
-        for number, name in enumerate(plan.objectives)
+        name: result.books(slice(number * n_each, (number + 1) * n_each)) for number, name in enumerate(plan.objectives)
     }
 
 
@@ -260,7 +268,7 @@ def _against_truth(
     plan: ComparisonPlan, results: Mapping[str, SimulationResult], forecasts: np.ndarray
 ) -> dict[str, dict[str, float]] | None:
     """Return each objective's expected utility a year, its regret against the books that know `E[y]`, and the mean
-    squared error of its forecasts (objectives, seeds, T, N) of `E[y]`; None where `E[y]` is not known.
+    squared error of its forecasts (objectives, books, T, N) of `E[y]`; None where `E[y]` is not known.
 
     Expected utility is `E[y]'q - C(q)`, so the noise of realized returns is not in it. The oracle forecasts `E[y]`
     and takes the best of the holding periods in hindsight.

@@ -11,141 +11,86 @@ Sources: Ke et al. (2017), "LightGBM"; Chen & Guestrin (2016), "XGBoost", equati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from backtest.errors import SettingsError
 from backtest.solver import PositionSolver
 from backtest.training.boosted_trees import BoostedTrees
-from backtest.training.choices import Choices
 from backtest.training.curvature import metric_diagonal, walk_with_curvature
-from backtest.training.fitted import FittedObjective
-from backtest.training.models import stack_replicas
+from backtest.training.learners import Fit, WindowData
 from backtest.training.objectives import euclidean_metric, risk_metric
-from backtest.training.samples import Samples
-from backtest.training.settings import TrainingSettings
-from backtest.training.tree_growth import BoostingSettings, GrowingTrees, TreeData
+from backtest.training.tree_growth import GrowingTrees, TreeData
 
-__all__ = ["BOOSTING_OBJECTIVES", "fit_boosting"]
-
-BOOSTING_OBJECTIVES = ("squared", "whitened", "aligned")
+__all__ = ["BoostingLearner"]
 
 
-def fit_boosting(
-    samples: Samples,
-    solver: PositionSolver,
-    objectives: Sequence[str],
-    *,
-    train: np.ndarray,
-    validation: np.ndarray,
-    seeds: Sequence[int],
-    settings: TrainingSettings,
-    boosting: BoostingSettings | None = None,
-) -> dict[str, FittedObjective]:
-    """Grow one ensemble of trees a seed for every objective, and choose on validation as `fit_objectives` does.
+@dataclass(frozen=True, eq=False)
+class BoostingLearner:
+    """Grows one ensemble of trees a seed; seeds draw the features and dates of every tree.
 
     Squared and whitened stop on their own validation loss, aligned on the utility realized on validation. Needs the
     extra "boosting".
 
-    Args:
-        samples: features and targets.
-        solver: estimated on the samples' panel; its `holding_periods` is replaced by the choices in `settings`.
-        objectives: names from `BOOSTING_OBJECTIVES`.
-        train, validation: row numbers, consecutive.
-        seeds: one ensemble each: they draw the features and dates of every tree.
-        settings: holding periods, shrinkage, sizing, smoothing and the chunks of the path.
-        boosting: how trees are grown.
+    Attributes:
+        data: the window.
+        trees: its samples as LightGBM wants them.
     """
-    if not objectives or len(set(objectives)) != len(objectives) or not set(objectives) <= set(BOOSTING_OBJECTIVES):
-        raise SettingsError(
-            f"boosting: objectives must be different and from {', '.join(BOOSTING_OBJECTIVES)}, got {list(objectives)}"
-        )
-    data = TreeData.of(samples, train, validation)
-    growing = boosting or BoostingSettings()
-    window = _Window(samples, solver, train, validation, tuple(seeds), settings, growing, data)
-    choices = Choices(samples, solver, validation, len(seeds), settings)
-    errors = [name for name in ("squared", "whitened") if name in objectives or "aligned" in objectives]
-    grown = {name: window.grow_on_error(name) for name in errors}
-    utilities = choices.utilities({name: trees for name, (trees, _) in grown.items()}, by_period=False)
-    fitted = {name: choices.fitted(name, trees, utilities[name], epoch=count) for name, (trees, count) in grown.items()}
-    if "aligned" in objectives:
-        fitted["aligned"] = window.fit_aligned({name: grown[name][0] for name in errors}, utilities, choices)
-    return {name: fitted[name] for name in objectives}
 
+    data: WindowData
+    trees: TreeData
 
-@dataclass(frozen=True, eq=False)
-class _Window:
-    """One window's data and settings."""
+    @staticmethod
+    def of(data: WindowData) -> BoostingLearner:
+        """Bin the features of a window."""
+        return BoostingLearner(data, TreeData.of(data.samples, data.train, data.validation))
 
-    samples: Samples
-    solver: PositionSolver
-    train: np.ndarray
-    validation: np.ndarray
-    seeds: tuple[int, ...]
-    settings: TrainingSettings
-    boosting: BoostingSettings
-    data: TreeData
-
-    @property
-    def scale(self) -> float:
-        return self.samples.target_scale(self.train)
-
-    def grow_on_error(self, name: str) -> tuple[BoostedTrees, np.ndarray]:
-        """Grow one ensemble a seed on squared or whitened error; and how many trees (S,) each has."""
-        rows = np.concatenate([self.train, self.validation])
-        metric = euclidean_metric(self.samples) if name == "squared" else risk_metric(self.samples, self.solver, rows)
-        diagonal = metric_diagonal(metric, self.train).numpy()
+    def fit_error(self, name: str) -> Fit[BoostedTrees]:
+        """Grow one ensemble a seed on squared or whitened error."""
+        samples, growth, scale = self.data.samples, self.data.settings.boosting, self.data.scale
+        train, validation = self.data.train, self.data.validation
+        rows = np.concatenate([train, validation])
+        metric = euclidean_metric(samples) if name == "squared" else risk_metric(samples, self.data.solver, rows)
+        diagonal = metric_diagonal(metric, train).numpy()
         unit = float(diagonal[diagonal > 0].mean())
-        curvature = np.where(diagonal > 0, np.maximum(diagonal / unit, self.boosting.curvature_floor), 0.0)
+        curvature = np.where(diagonal > 0, np.maximum(diagonal / unit, growth.curvature_floor), 0.0)
 
         def pull(output: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, float]:
             """Return `M (p - y)` of outputs at rows, and the loss."""
-            error = self.scale * torch.as_tensor(output) - self.samples.target[at]
+            error = scale * torch.as_tensor(output) - samples.target[at]
             pulled = metric.apply(error, torch.as_tensor(at))
             return pulled.numpy(), float((error * pulled).sum())
 
-        ensembles = [GrowingTrees(self.data, seed, self.boosting) for seed in self.seeds]
+        ensembles = [GrowingTrees(self.trees, seed, growth) for seed in self.data.seeds]
         for trees in ensembles:
-            trees.look(pull(trees.validation, self.validation)[1])
-            for number in range(1, self.boosting.trees + 1):
-                on = trees.draws.random((len(self.train), 1)) < self.boosting.dates_share
-                gradient = pull(trees.train, self.train)[0] / (self.scale * unit)
+            trees.look(pull(trees.validation, validation)[1])
+            for number in range(1, growth.trees + 1):
+                on = trees.draws.random((len(train), 1)) < growth.dates_share
+                gradient = pull(trees.train, train)[0] / (scale * unit)
                 trees.grow(gradient * on, curvature * on)
-                if number % self.boosting.check_every == 0:
-                    trees.look(pull(trees.validation, self.validation)[1])
+                if number % growth.check_every == 0:
+                    trees.look(pull(trees.validation, validation)[1])
                 if trees.done:
                     break
-        return GrowingTrees.best(ensembles, self.scale), np.array([trees.best_count for trees in ensembles])
+        return Fit.off_path(GrowingTrees.best(ensembles, scale), _counts(ensembles))
 
-    def fit_aligned(
-        self, warm: dict[str, BoostedTrees], utilities: dict[str, np.ndarray], choices: Choices
-    ) -> FittedObjective:
-        """Add trees grown on the aligned loss to the better of `warm`, for each holding period and seed."""
-        names, n_seeds = list(warm), len(self.seeds)
-        model, shrinkage = choices.best_starts(utilities)
-        start = stack_replicas(list(warm.values()))
-        start = start.replicas(torch.as_tensor(model * n_seeds + np.arange(n_seeds)).reshape(-1)).scaled(
-            torch.tensor(self.settings.shrinkage, dtype=torch.float64)[torch.as_tensor(shrinkage).reshape(-1)]
-        )
-        path = _GrowthOnPath.begin(self, start, choices)
-        path.grow(choices)
-        trees = start.plus(GrowingTrees.best(path.ensembles, self.scale))
-        utility = choices.utilities({"aligned": trees}, by_period=True)["aligned"]
-        period = int(utility.mean(axis=2).argmax()) // len(self.settings.shrinkage)
-        mine = np.arange(n_seeds) + period * n_seeds
-        return choices.fitted(
-            "aligned",
-            trees.replicas(torch.as_tensor(mine)),
-            utility,
-            epoch=np.array([path.ensembles[index].best_count for index in mine]),
-            warm_start=tuple(names[index] for index in model[period]),
-            moved=float(path.moved[mine].mean()),
-            failed=int(path.failed[mine].sum()),
-        )
+    def fit_decisions(
+        self, names: Sequence[str], start: BoostedTrees, shrinkage: Tensor
+    ) -> Mapping[str, Fit[BoostedTrees]]:
+        """Add trees grown on the aligned loss, the only one of `names`."""
+        start = start.scaled(shrinkage)
+        path = _GrowthOnPath.begin(self, start)
+        path.grow()
+        trees = start.plus(GrowingTrees.best(path.ensembles, self.data.scale))
+        fit = Fit(trees, _counts(path.ensembles), path.moved, path.failed)
+        return dict.fromkeys(names, fit)
+
+
+def _counts(ensembles: Sequence[GrowingTrees]) -> Tensor:
+    return torch.tensor([trees.best_count for trees in ensembles])
 
 
 @dataclass(eq=False)
@@ -153,7 +98,7 @@ class _GrowthOnPath:
     """Ensembles, one a holding period and seed, that grow together along the path of their own positions; R of them.
 
     Attributes:
-        window: data and settings.
+        learner: the window.
         solver: smoothed, for training.
         ensembles: what is added to the start.
         base, base_validation: (R, rows, N) forecasts of the start.
@@ -164,7 +109,7 @@ class _GrowthOnPath:
         moved, failed: (R,) as in `CurvedPath`; failed adds up.
     """
 
-    window: _Window
+    learner: BoostingLearner
     solver: PositionSolver
     ensembles: list[GrowingTrees]
     base: Tensor
@@ -177,26 +122,25 @@ class _GrowthOnPath:
     failed: Tensor
 
     @staticmethod
-    def begin(window: _Window, start: BoostedTrees, choices: Choices) -> _GrowthOnPath:
+    def begin(learner: BoostingLearner, start: BoostedTrees) -> _GrowthOnPath:
         """Begin from forecasts of `start`, with nothing held and no trees."""
-        settings, samples, n_replicas = window.settings, window.samples, start.n_replicas
+        window, settings, samples = learner.data, learner.data.settings, learner.data.samples
+        n_replicas, periods = start.n_replicas, window.choices.periods
         carried = settings.path and window.solver.depends_on_held
         length = min(settings.chunk_length, len(window.train)) if carried else 1
         count = len(window.train) // length
         form = settings.smoothing_form
         return _GrowthOnPath(
-            window=window,
+            learner=learner,
             solver=replace(
                 window.solver,
-                smoothing=settings.smoothing_at(settings.path_epochs - 1, samples.n_assets),
+                smoothing=settings.smoothing_at(0, samples.n_assets),
                 smoothing_form="huber" if form == "hard" else form,
             ),
-            ensembles=[
-                GrowingTrees(window.data, seed, window.boosting) for _ in choices.periods for seed in window.seeds
-            ],
+            ensembles=[GrowingTrees(learner.trees, seed, settings.boosting) for _ in periods for seed in window.seeds],
             base=start.forecast(samples, torch.as_tensor(window.train)),
             base_validation=start.forecast(samples, torch.as_tensor(window.validation)),
-            periods=torch.tensor(choices.periods, dtype=torch.float64).repeat_interleave(len(window.seeds)),
+            periods=torch.tensor(periods, dtype=torch.float64).repeat_interleave(len(window.seeds)),
             # Where they do not divide, the most recent rows are kept.
             chunks=np.arange(len(window.train) - count * length, len(window.train)).reshape(count, length),
             held=torch.zeros(n_replicas, len(window.train) + 1, samples.n_assets, dtype=torch.float64),
@@ -205,37 +149,37 @@ class _GrowthOnPath:
             failed=torch.zeros(n_replicas, dtype=torch.long),
         )
 
-    def grow(self, choices: Choices) -> None:
+    def grow(self) -> None:
         """Grow until all ensembles are done, each on its own draws of the chunks."""
-        boosting = self.window.boosting
+        growth = self.learner.data.settings.boosting
         everyone = np.arange(len(self.ensembles))
-        self._look(choices, everyone)
+        self._look(everyone)
         if self.chunks.shape[1] > 1:
             # A first pass without trees fills in what is held.
             for _ in self._gradients(everyone, np.repeat(self.chunks[None], len(everyone), axis=0)):
                 pass
-        count = max(1, round(boosting.dates_share * len(self.chunks)))
-        for number in range(1, boosting.path_trees + 1):
+        count = max(1, round(growth.dates_share * len(self.chunks)))
+        for number in range(1, growth.path_trees + 1):
             active = np.flatnonzero([not trees.done for trees in self.ensembles])
             if not len(active):
                 break
             drawn = [self.ensembles[index].draws.permutation(len(self.chunks))[:count] for index in active]
             for index, gradient, curvature in self._gradients(active, self.chunks[np.stack(drawn)]):
                 self.ensembles[index].grow(gradient, curvature)
-            if number % boosting.check_every == 0:
-                self._look(choices, active)
+            if number % growth.check_every == 0:
+                self._look(active)
 
-    def _look(self, choices: Choices, index: np.ndarray) -> None:
+    def _look(self, index: np.ndarray) -> None:
         p = self._forecast(index, self.base_validation, [self.ensembles[number].validation for number in index])
-        for number, utility in zip(index, choices.utility(p, self.periods[index]), strict=True):
+        for number, utility in zip(index, self.learner.data.choices.utility(p, self.periods[index]), strict=True):
             self.ensembles[number].look(-float(utility))
 
     def _forecast(self, index: np.ndarray, base: Tensor, outputs: list[np.ndarray]) -> Tensor:
-        return base[index] + self.window.scale * torch.as_tensor(np.stack(outputs))
+        return base[index] + self.learner.data.scale * torch.as_tensor(np.stack(outputs))
 
     def _gradients(self, index: np.ndarray, places: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Walk chunks at `places` (A, C, L); yield each ensemble's number and derivatives (T, N) in its output."""
-        window, replica = self.window, np.arange(len(index)).reshape(-1, 1, 1)
+        window, replica = self.learner.data, np.arange(len(index)).reshape(-1, 1, 1)
         p = self._forecast(index, self.base, [self.ensembles[number].train for number in index])
         owner = index.reshape(-1, 1, 1)
         path = walk_with_curvature(
@@ -258,6 +202,6 @@ class _GrowthOnPath:
             unit = self.unit[owned] or 1.0
             gradients, curvatures = np.zeros((2, len(window.train), window.samples.n_assets))
             gradients[places[number]] = path.gradient[number].numpy() / (window.scale * unit)
-            floored = np.maximum(curvature / unit, window.boosting.curvature_floor)
+            floored = np.maximum(curvature / unit, window.settings.boosting.curvature_floor)
             curvatures[places[number]] = np.where(usable[number], floored, 0.0)
             yield int(owned), gradients, curvatures

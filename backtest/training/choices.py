@@ -1,6 +1,7 @@
 """What validation chooses, the same for every model and objective: holding period and scale, by net utility.
 
-Arrays of utilities are (H, Z, S): holding periods, shrinkages, seeds.
+Arrays of utilities are (H, Z, S): holding periods, shrinkages, books. A book trades the forecast of a seed, or of
+several seeds' mean.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class Choices:
         samples: features and targets.
         solver: estimated on the samples' panel.
         rows: validation rows, consecutive.
-        n_seeds: S.
+        n_books: S.
         settings: the choices.
     """
 
     samples: Samples
     solver: PositionSolver
     rows: np.ndarray
-    n_seeds: int
+    n_books: int
     settings: TrainingSettings
 
     @property
@@ -68,12 +69,12 @@ class Choices:
         """Return the utility (H, Z, S) of each model under every choice, in one walk.
 
         Args:
-            models: one replica a seed; or, `by_period`, one a holding period and seed, seeds moving fastest.
+            models: one replica a book; or, `by_period`, one a holding period and book, books moving fastest.
             by_period: whether each holding period has replicas of its own.
         """
         n_periods, n_shrinkages = len(self.periods), len(self.settings.shrinkage)
-        shape = (len(models), n_periods, n_shrinkages, self.n_seeds)
-        by_model = (len(models), n_periods if by_period else 1, 1, self.n_seeds)
+        shape = (len(models), n_periods, n_shrinkages, self.n_books)
+        by_model = (len(models), n_periods if by_period else 1, 1, self.n_books)
         # Every replica forecasts once, however many choices it is tried under.
         p = torch.stack([self._forecast(model) for model in models.values()])
         p = p.reshape(*by_model, *p.shape[-2:])
@@ -82,8 +83,12 @@ class Choices:
         tried = (p * shrinkage).expand(*shape, *p.shape[-2:]).flatten(0, 3)
         return dict(zip(models, self.utility(tried, periods).reshape(shape), strict=True))
 
+    def best(self, utility: np.ndarray) -> tuple[int, int]:
+        """Return the indices of the holding period and shrinkage with the best mean utility over books."""
+        return divmod(int(utility.mean(axis=2).argmax()), len(self.settings.shrinkage))
+
     def best_starts(self, utilities: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return which model is best under which shrinkage, both (H, S) indices, for each holding period and seed."""
+        """Return which model is best under which shrinkage, both (H, S) indices, for each holding period and book."""
         options = np.concatenate(list(utilities.values()), axis=1)
         model, shrinkage = np.divmod(options.argmax(axis=1), len(self.settings.shrinkage))
         return model, shrinkage
@@ -95,23 +100,23 @@ class Choices:
         utility: np.ndarray,
         *,
         epoch: np.ndarray,
-        warm_start: tuple[str, ...] = (),
-        moved: float = float("nan"),
-        failed: int = 0,
-        details: Mapping[str, Any] | None = None,
+        warm_start: tuple[str, ...],
+        moved: float,
+        failed: int,
+        details: Mapping[str, Any],
     ) -> FittedObjective:
-        """Return the fit under the choice that is best on validation, on average over seeds, sized as settings ask.
+        """Return the fit under the choice that is best on validation, on average over books, sized as settings ask.
 
         Args:
             name: the objective.
-            model: one replica a seed.
+            model: one replica a book.
             utility: (H, Z, S) of the model under every choice.
             epoch, warm_start, moved, failed, details: as in `FittedObjective`.
         """
-        period, place = divmod(int(utility.mean(axis=2).argmax()), len(self.settings.shrinkage))
+        period, place = self.best(utility)
         factor, holding_periods = self.settings.shrinkage[place], self.periods[period]
-        tried = [utility.reshape(-1, self.n_seeds)]
-        found: dict[str, Any] = dict(details or {})
+        tried = [utility.reshape(-1, self.n_books)]
+        found: dict[str, Any] = dict(details)
         sized = model
         if self.settings.sizing != "choices":
             p = self._forecast(model)
@@ -120,7 +125,7 @@ class Choices:
                 """Return utilities (C, S) of forecasts multiplied by factors (C, 1 or L, 1 or N)."""
                 candidates = (factors.unsqueeze(1) * p).flatten(0, 1)
                 periods = torch.full((len(candidates),), holding_periods, dtype=torch.float64)
-                values = self.utility(candidates, periods).reshape(-1, self.n_seeds)
+                values = self.utility(candidates, periods).reshape(-1, self.n_books)
                 tried.append(values)
                 return values
 
@@ -136,15 +141,15 @@ class Choices:
                     lambda factors: under(factor * torch.as_tensor(factors)[:, groups]), n_groups
                 )
                 found["group_factors"] = factors.tolist()
-                sized = SizedModel(model, kind, torch.as_tensor(factors).expand(self.n_seeds, -1))
+                sized = SizedModel(model, kind, torch.as_tensor(factors).expand(self.n_books, -1))
         return FittedObjective(
             objective=name,
-            network=sized.scaled(torch.full((self.n_seeds,), factor, dtype=torch.float64)),
+            network=sized.scaled(torch.full((self.n_books,), factor, dtype=torch.float64)),
             holding_periods=holding_periods,
             shrinkage=factor,
             validation_utility=np.concatenate(tried),
             epoch=epoch,
-            warm_start=warm_start or ("",) * self.n_seeds,
+            warm_start=warm_start,
             moved=moved,
             failed=failed,
             details=found,

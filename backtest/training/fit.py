@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from backtest.solver import PositionSolver
+from backtest.training.boosting import BoostingLearner
 from backtest.training.choices import Choices
-from backtest.training.error_losses import error_loss
+from backtest.training.ensembles import ensemble_labels, ensembles_of
 from backtest.training.fitted import FittedObjective
-from backtest.training.initial import initial_model
-from backtest.training.linear import fit_linear
-from backtest.training.loops import Trained, train_on_error, train_on_path
-from backtest.training.models import TrainableModel, stack_replicas
-from backtest.training.objectives import ERROR_OBJECTIVES, Metric, Objective, check_objectives
+from backtest.training.gradient import GradientLearner
+from backtest.training.learners import Fit, Learner, WindowData
+from backtest.training.models import ForecastModel, stack_replicas
+from backtest.training.objectives import ERROR_OBJECTIVES, Objective
+from backtest.training.regressors import RegressorLearner, regressor_maker
 from backtest.training.samples import Samples
 from backtest.training.settings import TrainingSettings
 
-__all__ = ["fit_objectives"]
+__all__ = ["check_training", "fit_objectives", "fit_with"]
+
+Model = TypeVar("Model", bound=ForecastModel)
 
 
 def fit_objectives(
@@ -41,130 +44,112 @@ def fit_objectives(
     utility on validation, seed by seed: a loss that passes through the solver has no gradient in assets that are not
     traded (SPO+ and Fenchel-Young: not traded with hindsight either), so it cannot start from nothing. Every objective
     stops on validation as its loop says, and its choice of holding period and shrinkage is the one with the best mean
-    utility over seeds on validation, so all are tuned alike.
+    utility over books on validation, so all are tuned alike. A book is a seed, or the mean forecast of several.
 
     Args:
         samples: features and targets.
         solver: estimated on the samples' panel; its `holding_periods` is replaced by the choices in `settings`.
-        objectives: names from `OBJECTIVES`, or blends; the result has them in their one spelling.
+        objectives: names from `OBJECTIVES`, or blends, that the model takes; the result has them in their one spelling.
         train, validation: row numbers, consecutive.
         seeds: one model each.
-        settings: how to train.
+        settings: which model, and how to train.
+
+    Raises:
+        SettingsError: as `check_training`.
     """
-    objectives = check_objectives(objectives)
-    window = _Window(samples, solver, train, validation, tuple(seeds), settings)
+    check_training(settings, objectives, seeds=seeds)
+    data = WindowData(samples, solver, train, validation, tuple(seeds), settings)
+    return fit_with(_learner(data), objectives)
+
+
+def check_training(settings: TrainingSettings, objectives: Sequence[str], *, seeds: Sequence[int]) -> tuple[str, ...]:
+    """Return the objectives in their one spelling, once all that can be known before training is as it must be.
+
+    Raises:
+        SettingsError: the model cannot be trained on an objective, needs a package that is not installed, is no
+            scikit-learn regressor or has no such parameter; or the ensembles do not use up the seeds.
+    """
+    found = settings.kind.taken(objectives)
+    ensemble_labels(seeds, settings.ensemble)
+    settings.kind.check_installed()
+    if "regressor" in settings.kind.reads:
+        regressor_maker(settings)
+    return found
+
+
+def _learner(data: WindowData) -> Learner[Any]:
+    reads = data.settings.kind.reads
+    if "boosting" in reads:
+        return BoostingLearner.of(data)
+    return RegressorLearner(data) if "regressor" in reads else GradientLearner(data)
+
+
+def fit_with(learner: Learner[Model], objectives: Sequence[str]) -> dict[str, FittedObjective]:
+    """Fit objectives with one way of training, in the order of steps that `fit_objectives` describes."""
+    data, settings = learner.data, learner.data.settings
+    objectives, size = settings.kind.taken(objectives), settings.ensemble
+    choices = replace(data.choices, n_books=len(ensemble_labels(data.seeds, size)))
     decisions = [name for name in objectives if Objective.of(name).on_path]
     warm = ("squared", "whitened") if decisions else ()
-    errors = [name for name in ERROR_OBJECTIVES if name in (*objectives, *warm)]
-    fits = {name: window.fit_error(name) for name in errors}
-    utilities = window.choices.utilities({name: fit.network for name, (fit, _) in fits.items()}, by_period=False)
-    fitted = {name: window.chosen(name, fit, utilities[name], details=found) for name, (fit, found) in fits.items()}
+    errors = {name: learner.fit_error(name) for name in ERROR_OBJECTIVES if name in (*objectives, *warm)}
+    books = {name: ensembles_of(fit.model, size) for name, fit in errors.items()}
+    utilities = choices.utilities(books, by_period=False)
+    fitted = {name: _fitted(choices, name, fit, books[name], utilities[name]) for name, fit in errors.items()}
     if decisions:
-        fitted |= window.fit_decisions(decisions, {name: fits[name][0].network for name in warm}, utilities)
+        starts = {name: errors[name] for name in warm}
+        # Models start seed by seed, each from what is best for itself, however they are traded afterwards.
+        own = utilities if size == 1 else data.choices.utilities(_models(starts), by_period=False)
+        fitted |= _fit_decisions(learner, choices, decisions, starts, {name: own[name] for name in warm})
     return {name: fitted[name] for name in objectives}
 
 
-@dataclass(frozen=True, eq=False)
-class _Window:
-    """One window's data and settings. Arrays of utilities are (H, Z, S): holding periods, shrinkages, seeds."""
+def _fit_decisions(
+    learner: Learner[Model],
+    choices: Choices,
+    decisions: Sequence[str],
+    starts: Mapping[str, Fit[Model]],
+    utilities: Mapping[str, np.ndarray],
+) -> dict[str, FittedObjective]:
+    """Fit the objectives that start from others, each of these with its utilities (H, Z, S)."""
+    settings, n_seeds = learner.data.settings, len(learner.data.seeds)
+    origin, shrinkage = choices.best_starts(utilities)
+    start = stack_replicas([fit.model for fit in starts.values()]).replicas(
+        torch.as_tensor(origin * n_seeds + np.arange(n_seeds)).reshape(-1)
+    )
+    factors = torch.tensor(settings.shrinkage, dtype=torch.float64)[torch.as_tensor(shrinkage).reshape(-1)]
+    fits = learner.fit_decisions(decisions, start, factors)
+    books = {name: ensembles_of(fit.model, settings.ensemble) for name, fit in fits.items()}
+    tried = choices.utilities(books, by_period=True)
+    fitted = {}
+    for name in decisions:
+        period = choices.best(tried[name])[0]
+        chosen = fits[name].replicas(torch.arange(n_seeds) + period * n_seeds)
+        book = ensembles_of(chosen.model, settings.ensemble)
+        warm_start = tuple(list(starts)[index] for index in origin[period])
+        fitted[name] = _fitted(choices, name, chosen, book, tried[name], warm_start=warm_start)
+    return fitted
 
-    samples: Samples
-    solver: PositionSolver
-    train: np.ndarray
-    validation: np.ndarray
-    seeds: tuple[int, ...]
-    settings: TrainingSettings
 
-    @property
-    def choices(self) -> Choices:
-        return Choices(self.samples, self.solver, self.validation, len(self.seeds), self.settings)
+def _models(fits: Mapping[str, Fit[Model]]) -> dict[str, ForecastModel]:
+    return {name: fit.model for name, fit in fits.items()}
 
-    def fit_error(self, name: str) -> tuple[Trained, dict[str, Any]]:
-        """Fit an objective from `ERROR_OBJECTIVES`: one replica a seed; and what else was chosen."""
-        rows = np.concatenate([self.train, self.validation])
-        loss = error_loss(name, self.samples, self.solver, rows)
-        scale = self.samples.target_scale(self.train)
-        if self.settings.is_linear and isinstance(loss, Metric):
-            closed = fit_linear(
-                self.samples,
-                loss,
-                train=self.train,
-                validation=self.validation,
-                ridges=self.settings.ridge,
-                n_replicas=len(self.seeds),
-                scale=scale,
-            )
-            nothing = torch.zeros(len(self.seeds), dtype=torch.long)
-            best = torch.full((len(self.seeds),), closed.validation_loss, dtype=torch.float64)
-            trained = Trained(closed.network, best, nothing, torch.full_like(best, torch.nan), nothing)
-            return trained, {"ridge": closed.ridge}
-        trained = train_on_error(
-            self.samples,
-            initial_model(self.settings, n_features=self.samples.n_features, seeds=self.seeds, scale=scale),
-            loss,
-            train=self.train,
-            validation=self.validation,
-            seeds=self.seeds,
-            settings=self.settings,
-        )
-        return trained, {}
 
-    def fit_decisions(
-        self, decisions: Sequence[str], warm: Mapping[str, TrainableModel], utilities: Mapping[str, np.ndarray]
-    ) -> dict[str, FittedObjective]:
-        """Fit all decision objectives in one batch: replicas in the order (objective, holding period, seed)."""
-        choices, periods, n_seeds = self.choices, self.choices.periods, len(self.seeds)
-        names = list(warm)
-        model, shrinkage = choices.best_starts({name: utilities[name] for name in names})
-        pool = stack_replicas([warm[name] for name in names])
-        start = pool.replicas(torch.as_tensor(model * n_seeds + np.arange(n_seeds)).reshape(-1)).scaled(
-            torch.tensor(self.settings.shrinkage)[torch.as_tensor(shrinkage).reshape(-1)]
-        )
-        per_objective = len(periods) * n_seeds
-        everyone = torch.arange(per_objective).repeat(len(decisions))
-        trained = train_on_path(
-            self.samples,
-            start.replicas(everyone),
-            self.solver,
-            train=self.train,
-            validation=self.validation,
-            seeds=self.seeds * (len(periods) * len(decisions)),
-            holding_periods=torch.tensor(periods, dtype=torch.float64)
-            .repeat_interleave(n_seeds)
-            .repeat(len(decisions)),
-            objectives=[name for name in decisions for _ in range(per_objective)],
-            settings=self.settings,
-        )
-        tried = {
-            name: trained.replicas(torch.arange(per_objective) + number * per_objective)
-            for number, name in enumerate(decisions)
-        }
-        tried_utilities = choices.utilities({name: fit.network for name, fit in tried.items()}, by_period=True)
-        fitted = {}
-        for name in decisions:
-            period = int(tried_utilities[name].mean(axis=2).argmax()) // len(self.settings.shrinkage)
-            chosen = tried[name].replicas(torch.arange(n_seeds) + period * n_seeds)
-            origin = tuple(names[index] for index in model[period])
-            fitted[name] = self.chosen(name, chosen, tried_utilities[name], warm_start=origin)
-        return fitted
-
-    def chosen(
-        self,
-        name: str,
-        trained: Trained,
-        utility: np.ndarray,
-        *,
-        warm_start: tuple[str, ...] = (),
-        details: Mapping[str, Any] | None = None,
-    ) -> FittedObjective:
-        """Return the fit under the choice that is best on validation, on average over seeds."""
-        return self.choices.fitted(
-            name,
-            trained.network,
-            utility,
-            epoch=trained.epoch.numpy(),
-            warm_start=warm_start,
-            moved=float(trained.moved.mean()),
-            failed=int(trained.failed.sum()),
-            details=details,
-        )
+def _fitted(
+    choices: Choices,
+    name: str,
+    fit: Fit[Model],
+    book: ForecastModel,
+    utility: np.ndarray,
+    *,
+    warm_start: tuple[str, ...] | None = None,
+) -> FittedObjective:
+    return choices.fitted(
+        name,
+        book,
+        utility,
+        epoch=fit.epoch.numpy(),
+        warm_start=warm_start or ("",) * len(fit.epoch),
+        moved=float(fit.moved.mean()),
+        failed=int(fit.failed.sum()),
+        details=fit.details,
+    )

@@ -18,13 +18,13 @@ __all__ = ["FittedObjective"]
 
 @dataclass(frozen=True, eq=False)
 class FittedObjective:
-    """One objective's models in one window.
+    """One objective's models in one window, of S seeds, and what B books trade: a seed each, or the mean of several.
 
     Attributes:
         objective: its name.
-        network: the model, one replica a seed, sized as validation chose.
-        holding_periods, shrinkage: what validation chose, one value for all seeds.
-        validation_utility: (choices, S) mean utility a period on validation, for each choice tried and seed: those of
+        network: the model, one replica a book, sized as validation chose.
+        holding_periods, shrinkage: what validation chose, one value for all books.
+        validation_utility: (choices, B) mean utility a period on validation, for each choice tried and book: those of
             `TrainingSettings.choices` in their order, then those of a finer search.
         epoch: (S,) the epoch, or number of trees, that was best on validation; for decision objectives counted from
             the warm start.
@@ -46,13 +46,13 @@ class FittedObjective:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def forecast(self, samples: Samples, rows: np.ndarray) -> np.ndarray:
-        """Return forecasts (S, len(rows), N), NaN where an asset has no features or cannot be filled."""
+        """Return forecasts (B, len(rows), N), NaN where an asset has no features or cannot be filled."""
         with torch.no_grad():
             p = self.network.forecast(samples, torch.as_tensor(rows))
         return torch.where(samples.usable[rows], p, torch.nan).numpy()
 
     def today(self, panel: MarketPanel) -> np.ndarray:
-        """Return forecasts (S, N) at the last row of a panel, NaN where an asset has no features there."""
+        """Return forecasts (B, N) at the last row of a panel, NaN where an asset has no features there."""
         recent = RecentInputs.of(panel, self.network.history)
         last = len(recent.features) - 1
         with torch.no_grad():

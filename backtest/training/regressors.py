@@ -6,7 +6,10 @@ model's is, on validation. Other objectives need a gradient in the forecast: tor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,13 +18,11 @@ import torch
 from torch import Tensor
 
 from backtest.errors import SettingsError
-from backtest.solver import PositionSolver
-from backtest.training.choices import Choices
-from backtest.training.fitted import FittedObjective
-from backtest.training.samples import Inputs, Samples
+from backtest.training.learners import Fit, WindowData
+from backtest.training.samples import Inputs
 from backtest.training.settings import TrainingSettings
 
-__all__ = ["Regressor", "RegressorReplicas", "fit_regressor"]
+__all__ = ["Regressor", "RegressorLearner", "RegressorReplicas", "regressor_maker"]
 
 
 class Regressor(Protocol):
@@ -62,7 +63,8 @@ class RegressorReplicas:
         for number, (regressor, factor) in enumerate(zip(self.regressors, self.factors, strict=True)):
             own = rows if rows.ndim == 1 else rows[number]
             x = inputs.features[own].reshape(-1, inputs.n_features).numpy()
-            p = np.asarray(regressor.predict(x), dtype=float)
+            with _one_thread():
+                p = np.asarray(regressor.predict(x), dtype=float)
             if p.size != len(x):
                 raise SettingsError(
                     f"regressor {type(regressor).__name__}: predict gave {p.shape} for {x.shape[0]} samples: it must "
@@ -91,49 +93,108 @@ class RegressorReplicas:
         )
 
 
-def fit_regressor(
-    samples: Samples,
-    solver: PositionSolver,
-    make: Callable[[int], Regressor],
-    *,
-    train: np.ndarray,
-    validation: np.ndarray,
-    seeds: Sequence[int],
-    settings: TrainingSettings,
-    weights: np.ndarray | None = None,
-) -> FittedObjective:
-    """Fit one regressor a seed on the scored assets of the training rows, and choose its scale on validation.
+@dataclass(frozen=True, eq=False)
+class RegressorLearner:
+    """Fits one regressor a seed on the scored assets of the training rows, on squared error.
 
     Targets are in units of their root mean square, so that a regressor's penalties mean the same on every panel.
 
-    Args:
-        samples: features and targets.
-        solver: estimated on the samples' panel; its `holding_periods` is replaced by the choices in `settings`.
-        make: called with a seed; gives a regressor that is not fitted yet.
-        train, validation: row numbers, consecutive.
-        seeds: one regressor each.
-        settings: holding periods, shrinkage and sizing.
+    Attributes:
+        data: the window.
         weights: (T, N) of samples, for regressors that take `sample_weight`; None weighs all alike.
-
-    Returns:
-        The fit, for the objective "squared".
     """
-    scored = samples.scored[train].numpy()
-    scale = samples.target_scale(train)
-    x, y = samples.features[train].numpy()[scored], samples.target[train].numpy()[scored] / scale
-    options: dict[str, Any] = {}
-    if weights is not None:
-        if np.shape(weights) != samples.scored.shape:
-            raise SettingsError(
-                f"regressor: weights have shape {np.shape(weights)}, the samples {tuple(samples.scored.shape)}"
-            )
-        options["sample_weight"] = np.asarray(weights, dtype=float)[train][scored]
-    regressors = []
-    for seed in seeds:
-        regressor = make(seed)
-        regressor.fit(x, y, **options)
-        regressors.append(regressor)
-    model = RegressorReplicas(tuple(regressors), (scale,) * len(regressors))
-    choices = Choices(samples, solver, validation, len(regressors), settings)
-    utility = choices.utilities({"squared": model}, by_period=False)["squared"]
-    return choices.fitted("squared", model, utility, epoch=np.zeros(len(regressors), dtype=int))
+
+    data: WindowData
+    weights: np.ndarray | None = None
+
+    def fit_error(self, name: str) -> Fit[RegressorReplicas]:
+        """Fit one regressor a seed on "squared"."""
+        samples, train, make = self.data.samples, self.data.train, regressor_maker(self.data.settings)
+        scored = samples.scored[train].numpy()
+        x = samples.features[train].numpy()[scored]
+        y = samples.target[train].numpy()[scored] / self.data.scale
+        options = self._options(scored)
+        regressors = []
+        for seed in self.data.seeds:
+            regressor = make(seed)
+            _check_threads(type(regressor).__name__, getattr(regressor, "n_jobs", None))
+            with _one_thread():
+                regressor.fit(x, y, **options)
+            regressors.append(regressor)
+        model = RegressorReplicas(tuple(regressors), (self.data.scale,) * len(regressors))
+        return Fit.off_path(model, torch.zeros(len(regressors), dtype=torch.long))
+
+    def fit_decisions(
+        self, names: Sequence[str], start: RegressorReplicas, shrinkage: Tensor
+    ) -> Mapping[str, Fit[RegressorReplicas]]:
+        """Refuse: `fit` takes no gradient."""
+        raise SettingsError(f"regressor: fits forecast error alone, not {', '.join(names)}")
+
+    def _options(self, scored: np.ndarray) -> dict[str, Any]:
+        if self.weights is None:
+            return {}
+        shape = tuple(self.data.samples.scored.shape)
+        if np.shape(self.weights) != shape:
+            raise SettingsError(f"regressor: weights have shape {np.shape(self.weights)}, the samples {shape}")
+        return {"sample_weight": np.asarray(self.weights, dtype=float)[self.data.train][scored]}
+
+
+def regressor_maker(settings: TrainingSettings) -> Callable[[int], Regressor]:
+    """Return the function of a seed that makes the regressor that settings ask for.
+
+    Raises:
+        SettingsError: there is no such regressor in scikit-learn, or it does not take the parameters.
+    """
+    name, parameters = str(settings.model), settings.regressor
+    if callable(parameters):
+        return parameters
+    kind = _regressor_class(name)
+    known = inspect.signature(kind).parameters
+    unknown = [key for key in parameters if key not in known]
+    missing = [key for key, one in known.items() if one.default is one.empty and key not in parameters]
+    if unknown or missing:
+        raise SettingsError(
+            f"training: {name} " + f"has no parameter {', '.join(unknown)}: it takes {', '.join(known)}"
+            if unknown
+            else f"training: {name} needs {', '.join(missing)}: give it in regressor; what is no plain value, in a "
+            'function of the seed with model="sklearn"'
+        )
+    if "random_state" in parameters:
+        raise SettingsError(f"training: {name}: random_state is set from the seed: leave it out of regressor")
+    _check_threads(name, parameters.get("n_jobs"))
+    seeded = "random_state" in known
+    return lambda seed: kind(**parameters, **({"random_state": seed} if seeded else {}))
+
+
+def _regressor_class(name: str) -> type:
+    """Return a class of scikit-learn by its dotted name."""
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    module, _, last = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), last, None)
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"training: model {name!r}: scikit-learn has no module {module}") from error
+    if not (isinstance(found, type) and issubclass(found, RegressorMixin) and issubclass(found, BaseEstimator)):
+        raise SettingsError(
+            f"training: model {name!r} is no scikit-learn regressor: give the dotted name of a class, such as "
+            '"sklearn.ensemble.ExtraTreesRegressor" or "sklearn.linear_model.Ridge"'
+        )
+    return found
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Return what keeps scikit-learn to one thread: sums of several are in another order with another number."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
+
+
+def _check_threads(name: str, n_jobs: object) -> None:
+    """Refuse threads: they add up in the order in which they happen to end."""
+    if n_jobs not in (None, 1):
+        raise SettingsError(
+            f"training: {name}: n_jobs must be left out or 1, got {n_jobs!r}: the comparison shares out processes "
+            "itself, and sums of threads are not the same twice"
+        )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from backtest.errors import SettingsError
+from backtest.training.model_kinds import MODELS, ModelKind, is_regressor, kind_of
+from backtest.training.tree_growth import BoostingSettings
 
-__all__ = ["MODELS", "SIZINGS", "TrainingSettings"]
-
-MODELS = ("linear", "mlp", "gru", "convolution")
-"""Models that settings can name; docs/models.md says what each is for."""
+__all__ = ["SIZINGS", "TrainingSettings"]
 
 SIZINGS = ("choices", "search", "volatility", "liquidity")
 """How validation sets the scale of forecasts; see `backtest.training.sizing`."""
@@ -22,7 +21,7 @@ DEFAULT_HISTORY = 12
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How models are trained.
+    """How models are trained. A setting that the model does not read is refused, unless it has its default.
 
     Attributes:
         hidden: sizes of the hidden layers; empty for a linear model. For "gru" the first is the size of the state, the
@@ -47,8 +46,9 @@ class TrainingSettings:
         holding_periods: values to choose from, on validation: trading costs are divided by it in decisions.
         shrinkage: values to choose from, on validation: forecasts are multiplied by it. A network's forecasts are
             larger than their accuracy warrants, and scale decides leverage.
-        model: a name from `MODELS`, or a function of the number of inputs that makes a `torch.nn.Module`, as
-            `backtest.training.ModuleReplicas` describes.
+        model: a name from `MODELS`; the dotted name of a scikit-learn regressor, such as
+            "sklearn.ensemble.ExtraTreesRegressor"; "sklearn", for a `regressor` that is a function; or a function of
+            the number of inputs that makes a `torch.nn.Module`, as `backtest.training.ModuleReplicas` describes.
         history: rows of features up to its own that a forecast sees; None is 12 for "gru" and "convolution" and 1 for
             any other model.
         ridge: values to choose from, on validation, for a linear model on squared and whitened error, which is fitted
@@ -57,6 +57,11 @@ class TrainingSettings:
         sizing: "choices" scales forecasts by one of `shrinkage`; "search" looks on between them; "volatility" and
             "liquidity" go on to a factor for each group of assets alike in it.
         sizing_groups: how many such groups.
+        boosting: how boosted trees are grown.
+        regressor: parameters of a scikit-learn regressor, plain values that a file can hold; its `random_state` is the
+            seed. With model "sklearn" a function of the seed that makes a regressor.
+        ensemble: how many seeds' models are averaged into one book, in the order of the seeds; it divides their number.
+            Holding period and scale are chosen for the mean forecast.
     """
 
     hidden: tuple[int, ...] = (32, 32)
@@ -80,9 +85,12 @@ class TrainingSettings:
     ridge: tuple[float, ...] = (0.0, 1e-3, 1e-2, 0.1, 1.0)
     sizing: str = "choices"
     sizing_groups: int = 3
+    boosting: BoostingSettings = field(default_factory=BoostingSettings)
+    regressor: Mapping[str, Any] | Callable[[int], Any] = field(default_factory=dict)
+    ensemble: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "path_epochs", "patience", "batch_rows", "chunk_length", "batch_chunks"):
+        for name in ("epochs", "path_epochs", "patience", "batch_rows", "chunk_length", "batch_chunks", "ensemble"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"training: {name} must be above 0, got {getattr(self, name)!r}")
         if self.learning_rate is not None and not self.learning_rate > 0:
@@ -111,9 +119,11 @@ class TrainingSettings:
             raise SettingsError(f"training: sizing_groups must be at least 2, got {self.sizing_groups}")
 
     def _check_model(self) -> None:
-        if not callable(self.model) and self.model not in MODELS:
+        kind = kind_of(self.model, self.hidden)
+        if kind is None:
             raise SettingsError(
-                f"training: unknown model {self.model!r}: choose from {', '.join(MODELS)}, or give a function of the "
+                f"training: unknown model {self.model!r}: choose from {', '.join(MODELS)}, the dotted name of a "
+                'scikit-learn regressor such as "sklearn.ensemble.ExtraTreesRegressor", or give a function of the '
                 "number of inputs that makes a torch module"
             )
         if any(size < 1 for size in self.hidden):
@@ -123,11 +133,37 @@ class TrainingSettings:
         if self.history is not None:
             if self.history < 1:
                 raise SettingsError(f"training: history must be at least 1 row, got {self.history}")
-            if self.history > 1 and self.model in ("linear", "mlp"):
+            if self.history > 1 and "history" not in kind.reads:
                 raise SettingsError(
-                    f'training: model "{self.model}" sees one row, got history {self.history}: take "gru", '
+                    f'training: {kind.title} sees one row, got history {self.history}: take "gru", '
                     '"convolution" or a module of your own, or make features of the past'
                 )
+        self._check_read(kind)
+        if is_regressor(self.model):
+            self._check_regressor()
+
+    def _check_read(self, kind: ModelKind) -> None:
+        """Refuse what would be ignored."""
+        unread = []
+        for each in fields(self):
+            default = each.default_factory() if each.default_factory is not MISSING else each.default
+            if each.name not in kind.reads and getattr(self, each.name) != default and each.name != "history":
+                unread.append(f"{each.name} = {getattr(self, each.name)!r} (default {default!r})")
+        if unread:
+            raise SettingsError(f"training: {kind.title} does not read {', '.join(unread)}: leave it at its default")
+
+    def _check_regressor(self) -> None:
+        if callable(self.regressor) != (self.model == "sklearn"):
+            raise SettingsError(
+                f"training: model {self.model!r} with regressor {self.regressor!r}: give a dotted name and parameters "
+                '(model="sklearn.linear_model.Ridge", regressor={"alpha": 1.0}), or model="sklearn" and a function of '
+                "the seed that makes a regressor"
+            )
+        if not callable(self.regressor) and not _is_plain(self.regressor):
+            raise SettingsError(
+                f"training: regressor must have plain values that a file can hold, got {self.regressor!r}: for others "
+                'give model="sklearn" and a function of the seed that makes a regressor'
+            )
 
     def choices(self, *, depends_on_held: bool) -> tuple[tuple[float, float], ...]:
         """Return every (holding period, shrinkage) that validation chooses from.
@@ -150,13 +186,17 @@ class TrainingSettings:
             return self.history
         return DEFAULT_HISTORY if self.model in ("gru", "convolution") else 1
 
+    @property
+    def kind(self) -> ModelKind:
+        """What is alike in all models that are trained in this way."""
+        kind = kind_of(self.model, self.hidden)
+        assert kind is not None  # or there would be no settings
+        return kind
+
     def described(self) -> dict[str, Any]:
-        """Return every setting as what a file can hold: a function that makes a module by its name."""
-        model = self.model
-        if callable(model):
-            kind = type(model)
-            model = f"{getattr(model, '__module__', kind.__module__)}.{getattr(model, '__qualname__', kind.__name__)}"
-        return asdict(self) | {"model": model}
+        """Return every setting as what a file can hold: a function that makes a model by its name."""
+        made = {name: _name_of(getattr(self, name)) for name in ("model", "regressor") if callable(getattr(self, name))}
+        return asdict(self) | made
 
     @property
     def step_size(self) -> float:
@@ -172,3 +212,18 @@ class TrainingSettings:
         floor = 0.2 / n_assets if self.smoothing is None else self.smoothing
         passes = self.path_epochs - 1
         return float(floor * self.smoothing_start ** (1 - epoch / passes)) if passes else floor
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    kind = type(function)
+    module = getattr(function, "__module__", kind.__module__)
+    return f"{module}.{getattr(function, '__qualname__', kind.__name__)}"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether TOML or JSON can hold a value."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, bool | int | float | str)

@@ -84,12 +84,7 @@ class TreeData:
     @staticmethod
     def of(samples: Samples, train: np.ndarray, validation: np.ndarray) -> TreeData:
         """Bin the features of the training rows."""
-        try:
-            import lightgbm
-        except ImportError as error:
-            raise SettingsError(
-                'boosting needs LightGBM, which is not installed: pip install "aligned-backtest[boosting]"'
-            ) from error
+        import lightgbm
 
         used = samples.usable[train].numpy()
         features = samples.features[train].numpy()[used]

@@ -9,7 +9,7 @@ import pytest
 from backtest.costs import L1, DollarNeutral, FactorRisk, LeverageLimit, Ridge, TradingCost
 from backtest.market import MarketPanel
 from backtest.solver import PositionSolver
-from backtest.training import TrainingSettings
+from backtest.training import BoostingSettings, TrainingSettings
 
 
 def make_panel(n_periods=120, n_assets=6, n_features=3, *, seed=0, signal=0.01, noise=0.02):
@@ -55,6 +55,23 @@ SMALL = TrainingSettings(
     shrinkage=(0.5, 1.0),
 )
 
+SMALL_TREES = TrainingSettings(
+    model="boosted_trees",
+    chunk_length=5,
+    holding_periods=(1.0, 3.0),
+    shrinkage=(0.5, 1.0),
+    boosting=BoostingSettings(
+        trees=6, path_trees=4, learning_rate=0.3, leaves=4, samples_in_leaf=20, check_every=2, patience=3
+    ),
+)
+
+SMALL_FOREST = TrainingSettings(
+    model="sklearn.ensemble.ExtraTreesRegressor",
+    regressor={"n_estimators": 10, "min_samples_leaf": 10},
+    holding_periods=(1.0, 3.0),
+    shrinkage=(0.5, 1.0),
+)
+
 
 @pytest.fixture
 def toolbox():
@@ -62,5 +79,7 @@ def toolbox():
         panel = staticmethod(make_panel)
         solver = staticmethod(make_solver)
         small = SMALL
+        small_trees = SMALL_TREES
+        small_forest = SMALL_FOREST
 
     return Toolbox

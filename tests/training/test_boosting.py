@@ -12,7 +12,7 @@ import torch
 from backtest.costs import FactorRisk, RiskLimit
 from backtest.errors import SettingsError
 from backtest.solver import PositionSolver
-from backtest.training import BoostingSettings, Samples, fit_boosting
+from backtest.training import BoostingSettings, Samples, fit_objectives
 from backtest.training.choices import Choices
 from backtest.training.curvature import map_diagonal, metric_diagonal, walk_with_curvature
 from backtest.training.objectives import euclidean_metric, risk_metric
@@ -20,9 +20,6 @@ from backtest.training.path import walk
 
 TRAIN, VALIDATION = np.arange(14, 70), np.arange(74, 100)
 OBJECTIVES = ("squared", "whitened", "aligned")
-GROWTH = BoostingSettings(
-    trees=6, path_trees=4, learning_rate=0.3, leaves=4, samples_in_leaf=20, check_every=2, patience=3
-)
 
 
 def gappy(toolbox):
@@ -32,8 +29,8 @@ def gappy(toolbox):
     return replace(panel, features=features, returns=returns, tradable=None)
 
 
-def grown(panel, solver, settings, *, objectives=OBJECTIVES, seeds=(0, 1), growth=GROWTH, validation=VALIDATION):
-    return fit_boosting(
+def grown(panel, solver, settings, *, objectives=OBJECTIVES, seeds=(0, 1), validation=VALIDATION):
+    return fit_objectives(
         Samples.of(panel),
         solver,
         objectives,
@@ -41,7 +38,6 @@ def grown(panel, solver, settings, *, objectives=OBJECTIVES, seeds=(0, 1), growt
         validation=validation,
         seeds=seeds,
         settings=settings,
-        boosting=growth,
     )
 
 
@@ -115,9 +111,9 @@ def test_one_tree_is_a_newton_step_on_the_whitened_loss(toolbox):
         patience=5,
         curvature_floor=1e-9,
     )
-    settings = replace(toolbox.small, shrinkage=(1.0,), holding_periods=(1.0,))
+    settings = replace(toolbox.small_trees, shrinkage=(1.0,), holding_periods=(1.0,), boosting=growth)
 
-    fit = grown(panel, solver, settings, objectives=["whitened"], seeds=(0,), growth=growth)["whitened"]
+    fit = grown(panel, solver, settings, objectives=["whitened"], seeds=(0,))["whitened"]
 
     metric = risk_metric(samples, solver, TRAIN)
     gradient = -metric.apply(samples.target[TRAIN], torch.as_tensor(TRAIN)).numpy()
@@ -136,15 +132,14 @@ def test_aligned_trees_on_a_quadratic_cost_go_where_whitened_trees_go(toolbox):
     rng = np.random.default_rng(3)
     risk = FactorRisk(loadings=0.01 * rng.standard_normal((6, 1)), specific_variance=rng.uniform(2e-4, 6e-4, 6))
     samples, solver = Samples.of(panel), PositionSolver(20.0 * risk)
-    growth = replace(GROWTH, trees=6, path_trees=30, features_share=1.0, dates_share=1.0)
-    settings = replace(toolbox.small, shrinkage=(1.0,), smoothing=0.0)
+    growth = replace(toolbox.small_trees.boosting, trees=6, path_trees=30, features_share=1.0, dates_share=1.0)
+    settings = replace(toolbox.small_trees, shrinkage=(1.0,), smoothing=0.0, boosting=growth)
+    more = replace(settings, boosting=replace(growth, trees=36))
     metric, rows = risk_metric(samples, solver, TRAIN), torch.as_tensor(TRAIN)
 
     # Validation on the training rows: what is asked here is where the loss goes, not what generalises.
-    fits = grown(panel, solver, settings, seeds=(0,), growth=growth, validation=TRAIN)
-    longer = grown(
-        panel, solver, settings, objectives=["whitened"], seeds=(0,), growth=replace(growth, trees=36), validation=TRAIN
-    )
+    fits = grown(panel, solver, settings, seeds=(0,), validation=TRAIN)
+    longer = grown(panel, solver, more, objectives=["whitened"], seeds=(0,), validation=TRAIN)
 
     def loss(fit):
         error = fit.network.forecast(samples, rows)[0] - samples.target[rows]
@@ -157,7 +152,7 @@ def test_aligned_trees_on_a_quadratic_cost_go_where_whitened_trees_go(toolbox):
 
 
 def test_two_fits_are_equal_to_the_last_bit_and_nothing_later_moves_them(toolbox):
-    panel, settings = gappy(toolbox), toolbox.small
+    panel, settings = gappy(toolbox), toolbox.small_trees
     samples, rows = Samples.of(panel), np.arange(101, 115)
 
     first = grown(panel, toolbox.solver(trading=0.0), settings)
@@ -174,7 +169,7 @@ def test_two_fits_are_equal_to_the_last_bit_and_nothing_later_moves_them(toolbox
 
 def test_a_seed_does_not_depend_on_its_company(toolbox):
     panel = gappy(toolbox)
-    settings = replace(toolbox.small, holding_periods=(2.0,), shrinkage=(1.0,))
+    settings = replace(toolbox.small_trees, holding_periods=(2.0,), shrinkage=(1.0,))
     samples, rows = Samples.of(panel), np.arange(101, 115)
 
     together = grown(panel, toolbox.solver(), settings, seeds=(4, 0, 9))
@@ -187,7 +182,7 @@ def test_a_seed_does_not_depend_on_its_company(toolbox):
 
 def test_the_utility_chosen_on_is_that_of_the_trees_returned_and_aligned_can_only_gain(toolbox):
     panel = gappy(toolbox)
-    samples, settings = Samples.of(panel), replace(toolbox.small, holding_periods=(2.0,))
+    samples, settings = Samples.of(panel), replace(toolbox.small_trees, holding_periods=(2.0,))
     choices = Choices(samples, toolbox.solver(trading=0.0), VALIDATION, 2, settings)
 
     fits = grown(panel, toolbox.solver(trading=0.0), settings)
@@ -205,7 +200,7 @@ def test_the_utility_chosen_on_is_that_of_the_trees_returned_and_aligned_can_onl
 def test_trees_survive_pickling_and_forecast_each_replicas_own_rows(toolbox):
     panel = gappy(toolbox)
     samples, rows = Samples.of(panel), torch.arange(101, 115)
-    model = grown(panel, toolbox.solver(trading=0.0), toolbox.small, objectives=["squared"])["squared"].network
+    model = grown(panel, toolbox.solver(trading=0.0), toolbox.small_trees, objectives=["squared"])["squared"].network
     assert float(model.forecast(samples, rows).abs().max()) > 0
 
     copy = pickle.loads(pickle.dumps(model))
@@ -219,9 +214,9 @@ def test_trees_survive_pickling_and_forecast_each_replicas_own_rows(toolbox):
 
 def test_noise_without_signal_may_end_without_any_tree(toolbox):
     panel = gappy(toolbox)
-    growth = replace(GROWTH, samples_in_leaf=10_000)  # no split is possible
+    growth = replace(toolbox.small_trees.boosting, samples_in_leaf=10_000)  # no split is possible
 
-    fits = grown(panel, toolbox.solver(trading=0.0), toolbox.small, growth=growth)
+    fits = grown(panel, toolbox.solver(trading=0.0), replace(toolbox.small_trees, boosting=growth))
 
     for fit in fits.values():
         assert fit.epoch.tolist() == [0, 0]
@@ -229,8 +224,8 @@ def test_noise_without_signal_may_end_without_any_tree(toolbox):
 
 
 def test_objectives_that_trees_cannot_be_grown_on_are_refused(toolbox):
-    with pytest.raises(SettingsError, match=r"from squared, whitened, aligned, got \['sharpe'\]"):
-        grown(gappy(toolbox), toolbox.solver(), toolbox.small, objectives=["sharpe"])
+    with pytest.raises(SettingsError, match=r'"boosted_trees" cannot be trained on sharpe: it takes squared, whitened'):
+        grown(gappy(toolbox), toolbox.solver(), toolbox.small_trees, objectives=["sharpe"])
 
 
 @pytest.mark.parametrize("wrong", [{"trees": 0}, {"dates_share": 0.0}, {"leaves": 1}, {"ridge": -1.0}])

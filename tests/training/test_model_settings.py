@@ -14,20 +14,20 @@ from backtest.costs import FactorRisk, LeverageLimit
 from backtest.errors import SettingsError
 from backtest.market import simulate_market
 from backtest.solver import PositionSolver
-from backtest.training import MODELS, TrainingSettings, WalkForward
+from backtest.training import TORCH_MODELS, TrainingSettings, WalkForward
 
 
 def small_module(n_inputs):
     return nn.Sequential(nn.Linear(n_inputs, 3), nn.SiLU(), nn.Linear(3, 1))
 
 
-@pytest.mark.parametrize("model", [*MODELS, small_module])
+@pytest.mark.parametrize("model", [*TORCH_MODELS, small_module])
 def test_a_comparison_takes_every_torch_model(model):
     market = simulate_market(6, 120, 3, seed=5, signal=4e-3)
     risk = FactorRisk(loadings=np.array(market.loadings), specific_variance=np.array(market.specific_variance))
     settings = TrainingSettings(
         model=model,
-        hidden=(3,),
+        hidden=(3,) if model in ("mlp", "gru", "convolution") else TrainingSettings.hidden,
         history=4 if model in ("gru", "convolution") else None,
         epochs=1,
         path_epochs=1,

@@ -158,7 +158,7 @@ def test_a_perceptron_of_ones_own_trains_as_the_network_does(samples, toolbox):
 
 
 def test_what_training_must_not_move_stays(samples, toolbox):
-    settings = replace(toolbox.small, model=AcrossAssets)
+    settings = replace(toolbox.small, model=AcrossAssets, hidden=TrainingSettings.hidden)
     fits = fit_objectives(
         samples,
         toolbox.solver(trading=0.0),

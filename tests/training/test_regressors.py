@@ -11,25 +11,18 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 
 from backtest.errors import SettingsError
-from backtest.training import Samples, fit_regressor
+from backtest.training import RegressorLearner, Samples, WindowData, fit_objectives, fit_with
 from backtest.training.linear import fit_linear
 from backtest.training.objectives import euclidean_metric
 
 TRAIN, VALIDATION = np.arange(0, 60), np.arange(64, 90)
 
 
-def fitted(samples, toolbox, make, **options):
-    settings = options.pop("settings", replace(toolbox.small, shrinkage=(1.0,)))
-    return fit_regressor(
-        samples,
-        toolbox.solver(trading=0.0),
-        make,
-        train=TRAIN,
-        validation=VALIDATION,
-        seeds=options.pop("seeds", (0, 1)),
-        settings=settings,
-        **options,
-    )
+def fitted(samples, toolbox, make, *, train=TRAIN, seeds=(0, 1), weights=None, **settings):
+    """Fit what a function of the seed makes."""
+    settings = replace(toolbox.small_forest, model="sklearn", regressor=make, **({"shrinkage": (1.0,)} | settings))
+    data = WindowData(samples, toolbox.solver(trading=0.0), train, VALIDATION, seeds, settings)
+    return fit_with(RegressorLearner(data, weights), ["squared"])["squared"]
 
 
 def forest(seed):
@@ -67,15 +60,7 @@ def test_weights_of_samples_count(samples, toolbox):
     weights[:30] = 1.0
 
     weighted = fitted(samples, toolbox, lambda seed: Ridge(), weights=weights)
-    half = fit_regressor(
-        samples,
-        toolbox.solver(trading=0.0),
-        lambda seed: Ridge(),
-        train=TRAIN[:30],
-        validation=VALIDATION,
-        seeds=(0,),
-        settings=replace(toolbox.small, shrinkage=(1.0,)),
-    )
+    half = fitted(samples, toolbox, lambda seed: Ridge(), train=TRAIN[:30], seeds=(0,))
 
     rows = np.arange(95, 115)
     np.testing.assert_allclose(
@@ -84,11 +69,11 @@ def test_weights_of_samples_count(samples, toolbox):
 
 
 def test_seeds_repeat_do_not_depend_on_their_company_and_are_sized_on_validation(samples, toolbox):
-    rows, settings = np.arange(95, 115), toolbox.small
+    rows, settings = np.arange(95, 115), toolbox.small_forest
 
-    together = fitted(samples, toolbox, forest, seeds=(4, 9), settings=settings)
-    again = fitted(samples, toolbox, forest, seeds=(4, 9), settings=settings)
-    alone = fitted(samples, toolbox, forest, seeds=(9,), settings=replace(settings, shrinkage=(together.shrinkage,)))
+    together = fitted(samples, toolbox, forest, seeds=(4, 9), shrinkage=settings.shrinkage)
+    again = fitted(samples, toolbox, forest, seeds=(4, 9), shrinkage=settings.shrinkage)
+    alone = fitted(samples, toolbox, forest, seeds=(9,), shrinkage=(together.shrinkage,))
 
     p = together.forecast(samples, rows)
     assert np.array_equal(p, again.forecast(samples, rows))
@@ -119,3 +104,26 @@ def test_a_regressor_that_gives_the_wrong_number_of_forecasts_is_refused(samples
 def test_weights_of_another_shape_are_refused(samples, toolbox):
     with pytest.raises(SettingsError, match=r"weights have shape \(3,\), the samples \(120, 6\)"):
         fitted(samples, toolbox, lambda seed: Ridge(), weights=np.ones(3))
+
+
+def test_a_dotted_name_with_parameters_makes_the_regressor_with_the_seed_as_its_random_state(samples, toolbox):
+    rows = np.arange(95, 115)
+
+    made = fitted(samples, toolbox, forest, seeds=(4, 9), shrinkage=toolbox.small_forest.shrinkage)
+    named = fit_objectives(
+        samples,
+        toolbox.solver(trading=0.0),
+        ["squared"],
+        train=TRAIN,
+        validation=VALIDATION,
+        seeds=(4, 9),
+        settings=toolbox.small_forest,
+    )["squared"]
+
+    assert np.array_equal(made.forecast(samples, rows), named.forecast(samples, rows), equal_nan=True)
+    assert not np.array_equal(*named.forecast(samples, rows))
+
+
+def test_threads_are_refused_since_their_sums_differ(samples, toolbox):
+    with pytest.raises(SettingsError, match="n_jobs must be left out or 1"):
+        fitted(samples, toolbox, lambda seed: ExtraTreesRegressor(n_jobs=2))
