@@ -234,10 +234,11 @@ def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
         if market.holding_fee.any():
             total = total + HoldingFee(market.holding_fee)
     else:
-        # Impact is that of a book of constant size: what is compared are returns, not how a book outgrows its market.
-        impact = {"impact": costs.impact, "wealth": costs.wealth} if costs.impact else {}
         total = costs.risk_aversion * FactorRisk(n_factors=costs.factors) + TradingCost(
-            half_spread=costs.half_spread * BASIS_POINT, **impact
+            half_spread=costs.half_spread * BASIS_POINT,
+            impact=costs.impact,
+            # A book of constant size: what is compared are returns, not how a book outgrows its market.
+            wealth=costs.wealth if costs.impact else None,
         )
     if costs.l1:
         total = total + costs.l1 * BASIS_POINT * L1()

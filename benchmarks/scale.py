@@ -3,8 +3,8 @@
     python benchmarks/scale.py            about three minutes of one processor
     python benchmarks/scale.py --quick    tiny points, to see that it runs
 
-Seven pieces of work are timed at each point, in a process of its own and on one thread, by processor time (other programs
-count little), the median of some repeats. Each piece is T rows of R books, and is fitted with
+Seven pieces of work are timed at each point, in a process of its own and on one thread, by processor time (other
+programs count little), the median of some repeats. Each piece is T rows of R books, and is fitted with
 
     seconds = T (a + R N (b + c W + d k)),    W = K U + U^2
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from backtest.sweep.judgement import Judgement
 from study_map import AXES, WINDOW, run_map
 from study_pictures import draw_differences, draw_map
 from study_real import DOCUMENT, FALSE_BEFORE, FALSE_WEEKS, OBJECTIVES, PANEL, run_real
@@ -31,6 +30,7 @@ from study_words import (
 
 from backtest.simulation.saving import whole_file
 from backtest.sweep import judge
+from backtest.sweep.judgement import Judgement
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWS = 4

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from backtest.sweep.judgement import Judgement
 from scipy import stats
 
+from backtest.sweep.judgement import Judgement
 from backtest.sweep.table import totals
 
 __all__ = [
@@ -167,6 +167,8 @@ def map_summary(differences: pd.DataFrame, axes: dict[str, tuple[float, ...]]) -
     for axis, values in [("all places", (np.nan,)), *axes.items()]:
         for value in values:
             part = differences if np.isnan(value) else differences[differences[axis] == value]
+            if part.empty:  # a small version of the grid
+                continue
             of_draws = part.groupby(["pair", "draw"])["difference"].mean()
             name = axis if np.isnan(value) else f"{axis.replace('_', ' ')} {value:g}"
             rows.append([name, *(interval(*t_interval(of_draws[pair].to_numpy())) for pair in pairs)])
