@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from backtest.sweep.judgement import Judgement
 
 __all__ = ["draw_differences", "draw_map"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from backtest.configuration import RunSettings, settings_with_presets
 from backtest.errors import SettingsError
+from backtest.training import TrainingSettings, read_of
 
 __all__ = ["Cell", "Sweep", "read_sweep"]
 
@@ -94,9 +95,12 @@ def read_sweep(path: str | Path) -> Sweep:
 def _cell(run: Mapping[str, Any], model: str, of_model: Mapping[str, Any], cost: str, level: Any) -> Cell:
     document = {**run, **{key: of_model[key] for key in OF_RUN if key in of_model}}
     training = {key: value for key, value in of_model.items() if key not in OF_RUN}
-    for key, other in (("training", training), ("costs", level)):
-        if other:
-            document[key] = {**_table(run, key), **other}
+    shared = _table(run, "training")
+    # What is set for all models holds where it is read; a key that no model has stays, to be refused by its name.
+    read = {*read_of(shared, training), *(shared.keys() - {field.name for field in fields(TrainingSettings)})}
+    document["training"] = {**{key: value for key, value in shared.items() if key in read}, **training}
+    if level:
+        document["costs"] = {**_table(run, "costs"), **level}
     if not document.keys() & {"prices", "dataset", "market"}:
         raise SettingsError("run: give prices, dataset or market: which data the sweep is about")
     try:

@@ -347,6 +347,8 @@ def test_best_so_far_is_judged_on_validation_within_each_cost_level(finished):
         ({"models": {"trees": {"objectives": ["alinged"]}}}, r"models\.trees with costs\.low.*'alinged'"),
         ({"models": {"trees": {"seeds": 0}}}, r"models\.trees with costs\.low: seeds"),
         ({"models": {"trees": {"level": 0.9}}}, r"models\.trees with costs\.low: training.*level"),
+        ({"run": DOCUMENT["run"] | {"training": {"epoch": 1}}}, r"models\.default with costs\.low: training.*epoch"),
+        ({"models": {"trees": {"model": "boosted_trees", "hidden": [8]}}}, r"models\.trees with costs\.low.*hidden"),
         ({"run": {"frequency": "M"}}, "give prices, dataset or market"),
     ],
 )
@@ -361,6 +363,15 @@ def test_a_model_may_have_objectives_and_seeds_of_its_own():
     assert (few.settings.objectives, few.settings.seeds, few.settings.training.epochs) == (("squared",), 1, 3)
     assert few.settings.training.path_epochs == 1
     assert (rest.settings.objectives, rest.settings.seeds) == (("squared", "aligned"), 2)
+
+
+def test_what_all_models_share_holds_where_it_is_read():
+    trees = {"model": "boosted_trees", "objectives": ["squared", "aligned"]}
+    first, _, last, _ = Sweep.of(DOCUMENT | {"models": {"trees": trees, "linear": {}}}).cells
+    assert first.settings.training.model == "boosted_trees"
+    assert first.settings.training.shrinkage == last.settings.training.shrinkage == (0.5, 1.0)
+    assert (first.settings.training.hidden, last.settings.training.hidden) == ((32, 32), ())
+    assert last.settings.training.epochs == 1
 
 
 def test_a_file_is_read_as_toml(tmp_path):
