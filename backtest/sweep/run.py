@@ -1,4 +1,4 @@
-"""Run a sweep: train what is missing, anywhere; trade what is complete, here; keep everything that is finished."""
+"""Run a sweep: train what is missing and trade what is complete, anywhere; keep everything that is finished."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from backtest.errors import BacktestError, SettingsError, WorkerError
 from backtest.simulation.saving import whole_file
 from backtest.sweep.engines import open_engine
-from backtest.sweep.settings import Cell, Sweep
+from backtest.sweep.settings import Cell, Sweep, parts_of
 from backtest.sweep.table import rows_of, series_of
 from backtest.sweep.workplace import Workplace
 
@@ -52,7 +52,9 @@ def run_sweep(
     if restarts < 0:
         raise SettingsError(f"restarts must be at least 0, got {restarts}")
     place = Workplace.open(out, sweep)
-    windows = {cell.name: len(place.plan(cell.name).windows) for cell in sweep.cells}
+    # Windows follow from the data and from when the costs' estimates begin: one plan a cost level tells.
+    by_cost = {cell.cost: len(place.plan(cell.name).windows) for cell in {c.cost: c for c in sweep.cells}.values()}
+    windows = {cell.name: by_cost[cell.cost] for cell in sweep.cells}
     tasks = [(place, cell, number) for cell, count in windows.items() for number in range(count)]
     done = {(cell, number) for _, cell, number in tasks if place.fit_file(cell, number).exists()}
     rows: dict[str, pd.DataFrame] = {}
@@ -65,7 +67,7 @@ def run_sweep(
         for cell in sweep.cells:
             if cell.name in rows or any((cell.name, number) not in done for number in range(windows[cell.name])):
                 continue
-            rows[cell.name] = _finished(place, cell, windows[cell.name])
+            rows[cell.name] = _rows(place, cell.name)
             tell(f"{cell.name} traded", _written(place, sweep.cells, rows))
 
     tell("begins")
@@ -93,24 +95,31 @@ def run_sweep(
 
 
 def _train(place: Workplace, cell: str, window: int) -> tuple[str, int]:
-    """Train one window of a cell, on a worker, and write down what it left."""
+    """Train one window of a cell, on a worker, and write down what it left; the last one trades the cell too."""
     try:
-        fit = place.plan(cell).fit_window(window)
+        plan = place.plan(cell)
+        place.keep(cell, window, plan.fit_window(window), f"{socket.gethostname()}:{os.getpid()}")
+        # Two workers that are last at once both do it, and write the same.
+        if all(place.fit_file(cell, number).exists() for number in range(len(plan.windows))):
+            _trade(place, cell)
     except BacktestError as error:
         raise type(error)(f"{cell}, window {window}: {error}") from error
-    place.keep(cell, window, fit, f"{socket.gethostname()}:{os.getpid()}")
     return cell, window
 
 
-def _finished(place: Workplace, cell: Cell, n_windows: int) -> pd.DataFrame:
-    """Return the rows of a cell whose windows are all trained; it is traded once, and what that gave is kept."""
-    if not place.is_finished(cell.name):
-        fits = [place.kept(cell.name, number) for number in range(n_windows)]
-        plan = place.plan(cell.name)
-        comparison = plan.finish(fits)
-        rows = rows_of(cell, comparison, plan=plan, fits=fits)
-        place.finish(cell.name, rows, series_of(comparison, plan))
-    return place.rows(cell.name)
+def _trade(place: Workplace, cell: str) -> None:
+    """Trade a cell whose windows are all trained, and write down what that gave."""
+    plan = place.plan(cell)
+    fits = [place.kept(cell, number) for number in range(len(plan.windows))]
+    comparison = plan.finish(fits)
+    place.finish(cell, rows_of(*parts_of(cell), comparison, plan=plan, fits=fits), series_of(comparison, plan))
+
+
+def _rows(place: Workplace, cell: str) -> pd.DataFrame:
+    """Return the rows of a trained cell; it is traded here if the worker of its last window did not get so far."""
+    if not place.is_finished(cell):
+        _trade(place, cell)
+    return place.rows(cell)
 
 
 def _written(place: Workplace, cells: Sequence[Cell], rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -14,8 +14,10 @@ from backtest.configuration import RunSettings, settings_with_presets
 from backtest.errors import SettingsError
 from backtest.training import TrainingSettings, read_of
 
-__all__ = ["Cell", "Sweep", "read_sweep"]
+__all__ = ["Cell", "Sweep", "parts_of", "read_sweep"]
 
+BETWEEN = "--"
+"""Between the parts of a cell's name; no part holds it."""
 TABLES = ("run", "models", "costs")
 OF_RUN = ("objectives", "seeds")
 """Settings of the run that a model may have of its own; anything else in its table is of its training."""
@@ -36,8 +38,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its files."""
-        return f"{self.model}--{self.cost}"
+        """Of its files; `parts_of` takes it apart."""
+        return f"{self.model}{BETWEEN}{self.cost}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class Sweep:
     def described(self) -> dict[str, Any]:
         """Return all settings of all cells, by the cell's name."""
         return {cell.name: cell.settings.model_dump(mode="json") for cell in self.cells}
+
+
+def parts_of(cell: str) -> tuple[str, str]:
+    """Return model and cost of a cell, by its name."""
+    model, cost = cell.split(BETWEEN)
+    return model, cost
 
 
 def read_sweep(path: str | Path) -> Sweep:

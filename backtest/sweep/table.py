@@ -18,7 +18,6 @@ from backtest.analysis.comparison import Comparison
 from backtest.analysis.comparison_plan import ComparisonPlan, WindowFit
 from backtest.analysis.performance import information_coefficient, max_drawdown, mean_annual_return, sharpe_ratio
 from backtest.analysis.summary import SeedSeries
-from backtest.sweep.settings import Cell
 
 __all__ = ["ALL", "KEYS", "best_so_far", "rows_of", "series_of", "totals"]
 
@@ -26,7 +25,9 @@ ALL = "all"
 KEYS = ["model", "cost", "objective", "seed", "window"]
 
 
-def rows_of(cell: Cell, comparison: Comparison, *, plan: ComparisonPlan, fits: Sequence[WindowFit]) -> pd.DataFrame:
+def rows_of(
+    model: str, cost: str, comparison: Comparison, *, plan: ComparisonPlan, fits: Sequence[WindowFit]
+) -> pd.DataFrame:
     """Return the rows of a cell: a total and a row a window for each objective and seed.
 
     Returns and costs are fractions of wealth a year, means over periods; a ruined book counts as 0 after the loss that
@@ -50,8 +51,8 @@ def rows_of(cell: Cell, comparison: Comparison, *, plan: ComparisonPlan, fits: S
                 at = slice(None) if total else int(window)
                 rows.append(
                     {
-                        "model": cell.model,
-                        "cost": cell.cost,
+                        "model": model,
+                        "cost": cost,
                         "objective": objective,
                         "seed": _label(objective, series.seeds[number]),
                         "window": window,
