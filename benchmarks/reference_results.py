@@ -438,10 +438,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    absent = [name for name, result in RESULTS.items() if result.needs is not None and not result.needs.exists()]
-    for name in absent:
-        print(f"{name} left out: {RESULTS[name].needs} is not there", file=sys.stderr)
-    wanted = [name for name in options.results or RESULTS if name not in absent]
+    asked = options.results or list(RESULTS)
+    absent = {name: needs for name in asked if (needs := RESULTS[name].needs) is not None and not needs.exists()}
+    for name, needs in absent.items():
+        print(f"{name} left out: {needs} is not there", file=sys.stderr)
+    wanted = [name for name in asked if name not in absent]
     found = {name: RESULTS[name].run(options.trials or RESULTS[name].trials) for name in wanted}
     if options.json:
         document = {

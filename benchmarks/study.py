@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,19 @@ from backtest.sweep import judge
 from backtest.sweep.judgement import Judgement
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAWS = 4
+DRAWS = 8
+
+
+def as_asked(judgement: Judgement) -> Judgement:
+    """Return the judgement with cells in the order of the design, not of their names."""
+    costs, models = (list(DOCUMENT[name]) for name in ("costs", "models"))
+    return replace(
+        judgement,
+        levels=tuple(sorted(judgement.levels, key=lambda level: costs.index(level.cost))),
+        differences=tuple(
+            sorted(judgement.differences, key=lambda found: (models.index(found.model), costs.index(found.cost)))
+        ),
+    )
 
 
 def found(table: pd.DataFrame, judgement: Judgement, drawn: pd.DataFrame) -> dict[str, Any]:
@@ -93,7 +106,7 @@ def main() -> None:
         print(f"{time.perf_counter() - began:7.0f} s  {done} of {of}  {what}", flush=True)
 
     table = run_real(folder / "sweep", n_jobs=arguments.jobs, quick=arguments.quick, report=tell)
-    judgement = judge(folder / "sweep")
+    judgement = as_asked(judge(folder / "sweep"))
     draws = 2 if arguments.quick else DRAWS
     kept = folder / f"map-{draws}.parquet"
     if not kept.exists():

@@ -124,7 +124,7 @@ def run_map(*, draws: int, n_jobs: int | None = None, n_places: int | None = Non
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=4, help="independent markets in each place of the grid")
+    parser.add_argument("--draws", type=int, default=8, help="independent markets in each place of the grid")
     parser.add_argument("--jobs", type=int, default=None, help="processes; one a core unless given")
     parser.add_argument("--out", type=Path, default=Path("runs/map.parquet"))
     arguments = parser.parse_args()

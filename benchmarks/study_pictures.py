@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from simulated_markets import t_interval
 
 from backtest.sweep.judgement import Judgement
 
@@ -50,8 +51,6 @@ def draw_map(differences: pd.DataFrame, axes: Mapping[str, Sequence[float]], pai
     Down: noise, within misspecification. Across: half-spread, within the spread of costs, within what is neutralised.
     """
     plt = _pyplot()
-    from study_words import t_interval
-
     part = differences[differences["pair"] == pair]
     down, across = ["misspecification", "noise"], ["neutralised", "cost_dispersion", "half_spread"]
     values = part.pivot_table(index=down, columns=across, values="difference", aggfunc="mean")

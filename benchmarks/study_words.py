@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from simulated_markets import t_interval
 
 from backtest.sweep.judgement import Judgement
 from backtest.sweep.table import totals
@@ -19,12 +19,10 @@ __all__ = [
     "map_summary",
     "markdown",
     "pairs_table",
-    "t_interval",
     "where_lines",
     "windows_table",
 ]
 
-LEVEL = 0.95
 PAIRS = (("aligned", "whitened"), ("aligned", "squared"), ("whitened", "squared"))
 
 
@@ -137,13 +135,6 @@ def map_differences(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     wide = table.pivot(index=[*axes, "draw"], columns="objective", values="utility")
     parts = [(wide[a] - wide[b]).rename("difference").reset_index().assign(pair=f"{a} − {b}") for a, b in PAIRS]
     return pd.concat(parts, ignore_index=True)
-
-
-def t_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return mean and Student's t interval of independent values."""
-    mean = float(np.mean(values))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
 
 
 def map_sentences(differences: pd.DataFrame, axes: Sequence[str]) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from backtest.configuration import RunSettings, settings_with_presets
 from backtest.errors import SettingsError
-from backtest.training import TrainingSettings, read_of
+from backtest.training import read_of
 
 __all__ = ["Cell", "Sweep", "parts_of", "read_sweep"]
 
@@ -103,10 +103,7 @@ def read_sweep(path: str | Path) -> Sweep:
 def _cell(run: Mapping[str, Any], model: str, of_model: Mapping[str, Any], cost: str, level: Any) -> Cell:
     document = {**run, **{key: of_model[key] for key in OF_RUN if key in of_model}}
     training = {key: value for key, value in of_model.items() if key not in OF_RUN}
-    shared = _table(run, "training")
-    # What is set for all models holds where it is read; a key that no model has stays, to be refused by its name.
-    read = {*read_of(shared, training), *(shared.keys() - {field.name for field in fields(TrainingSettings)})}
-    document["training"] = {**{key: value for key, value in shared.items() if key in read}, **training}
+    document["training"] = {**read_of(_table(run, "training"), training), **training}
     if level:
         document["costs"] = {**_table(run, "costs"), **level}
     if not document.keys() & {"prices", "dataset", "market"}:

@@ -22,6 +22,7 @@ _EVERY = {"model", "holding_periods", "shrinkage", "sizing", "sizing_groups", "e
 _PATH = {"path", "chunk_length", "smoothing", "smoothing_form"}
 _DESCENT = {"learning_rate", "weight_decay", "epochs", "path_epochs", "patience", "batch_rows", "batch_chunks"}
 _TORCH = _EVERY | _PATH | _DESCENT | {"smoothing_start", "through_time"}
+_ALL = _TORCH | {"hidden", "history", "ridge", "boosting", "regressor"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def default_objectives(model: Any) -> tuple[str, ...]:
 def read_of(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the settings `shared` by several models that one of them reads.
 
-    What is given for one model must be read by it, or is refused; what is given for all holds where it is read.
+    What is given for one model must be read by it, or is refused; what is given for all holds where it is read. A name
+    that no model reads stays, to be refused with the settings.
 
     Args:
         shared: settings of training, as a file has them.
@@ -125,5 +127,6 @@ def read_of(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     """
     both = {**shared, **own}
     kind = kind_of(both.get("model", "mlp"), both.get("hidden", (32, 32)))
-    # A model that does not exist is refused with the settings.
-    return {name: value for name, value in shared.items() if kind is None or name in kind.reads}
+    # A model that does not exist is refused with the settings too.
+    unread = set() if kind is None else _ALL - kind.reads
+    return {name: value for name, value in shared.items() if name not in unread}
