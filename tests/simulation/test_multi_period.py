@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multi_period_cases import ASSETS, DATES, IMPACT, RISK, N, covariance, decide, drawn, market
 
 from backtest.costs import (
     L1,
     BorrowFee,
     CashFloor,
-    CvxpyCost,
     DenseRisk,
     FactorLimit,
     FactorRisk,
@@ -28,23 +28,19 @@ from backtest.costs import (
     PositionLimit,
     RelativeTo,
     RiskLimit,
-    SeparableCost,
     Soft,
     SoftL1,
     TradeLimit,
     TradingCost,
     TurnoverLimit,
 )
-from backtest.errors import CostError, SettingsError, SimulationError, SolverError
+from backtest.errors import SimulationError, SolverError
 from backtest.market import MarketSnapshot
 from backtest.simulation import simulate
 from backtest.simulation.policies import AimPortfolio, MultiPeriod
 from backtest.solver import PositionSolver
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "garleanu_pedersen.py"
-N = 5
-ASSETS = pd.Index([f"N{i}" for i in range(N)])
-DATES = pd.date_range("2020-01-01", periods=60, freq="D")
 
 
 @pytest.fixture(scope="module")
@@ -54,39 +50,6 @@ def published():
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
-
-
-def market(row=20, books=1):
-    features = np.random.default_rng(row).normal(size=(1, N, 1))
-    return MarketSnapshot(
-        assets=ASSETS,
-        rows=np.array([row]),
-        calendar=DATES,
-        features=features,
-        feature_names=("x",),
-        wealth=np.full(books, 1e6),
-        periods_per_year=252,
-    )
-
-
-def covariance(seed=0):
-    root = np.random.default_rng(seed).normal(size=(N, N))
-    return 1e-4 * (root @ root.T / N + 0.5 * np.eye(N))
-
-
-RISK = 5.0 * DenseRisk(covariance())
-IMPACT = TradingCost(half_spread=5e-4, buy_fee=2e-4, impact=1.0, quadratic=0.002, volatility=0.02, dollar_volume=2e7)
-
-
-def drawn(seed, books=3):
-    rng = np.random.default_rng(seed)
-    return 2e-3 * rng.normal(size=(books, N)), rng.dirichlet(np.ones(N), size=books)
-
-
-def decide(policy, p, held, *, tradable=None, row=20):
-    policy = policy if policy._table is not None else policy.prepare(DATES, ASSETS, lag=1)
-    tradable = np.ones(held.shape, bool) if tradable is None else tradable
-    return policy.decide(p, held, market(row, len(held)), tradable)
 
 
 # One period: the solver itself.
@@ -425,89 +388,6 @@ def test_what_fails_in_a_simulation_is_held_and_logged(random_panel):
     assert (result.positions == 0).all()
     with pytest.raises(SolverError, match="infeasible"):
         simulate(panel, MultiPeriod(solver, 2), np.full((60, N), 1e-3), costs=None, on_failure="raise")
-
-
-# Costs of the user's own.
-
-
-class Stamp(SeparableCost):
-    """A duty on purchases."""
-
-    cash = True
-    paid_per_trade = True
-
-    def value(self, q, held, market):
-        return 0.001 * (q - held).clamp(min=0)
-
-    def expression(self, x, held, market):
-        import cvxpy as cp
-
-        return 0.001 * cp.sum(cp.pos(x - held))
-
-
-class WorstLoss(CvxpyCost):
-    """The largest of five losses."""
-
-    def expression(self, x, held, market):
-        import cvxpy as cp
-
-        losses = np.random.default_rng(2).normal(size=(5, N))
-        return 0.01 * cp.max(losses @ x)
-
-
-class Silent(SeparableCost):
-    """Without a CVXPY form."""
-
-    def value(self, q, held, market):
-        return 0.001 * q.square()
-
-
-class Unbent(SeparableCost):
-    """Depends on what was held in another way than by the trade."""
-
-    paid_per_trade = True
-
-    def value(self, q, held, market):
-        return 0.001 * q.square() * (1 + held.square())
-
-
-def test_a_cost_of_the_users_counts_at_every_trade():
-    fee = PositionSolver(RISK + TradingCost(buy_fee=0.001), [LeverageLimit(1.0)])
-    own = PositionSolver(RISK + Stamp(), [LeverageLimit(1.0)])
-    p, held = drawn(7)
-
-    q = decide(MultiPeriod(own, 3), p, held).q
-
-    np.testing.assert_allclose(q, decide(MultiPeriod(fee, 3), p, held).q, rtol=0, atol=1e-7)
-
-
-def test_an_expression_that_does_not_use_what_was_held_counts_at_every_position():
-    solver = PositionSolver(RISK + WorstLoss(), [LeverageLimit(1.0)])
-    p, held = drawn(8)
-
-    q = decide(MultiPeriod(solver, 1), p, held).q
-
-    np.testing.assert_allclose(q, solver.solve(p, held, market=market(books=3)).q, rtol=0, atol=1e-6)
-
-
-def test_costs_that_a_plan_cannot_have_are_refused():
-    p, held = drawn(9)
-
-    with pytest.raises(SettingsError, match="the cost unbent depends on what was held, and not by the trade"):
-        decide(MultiPeriod(PositionSolver(RISK + Unbent()), 2), p, held)
-    with pytest.raises(SolverError, match=r"has no CVXPY form.*expression\(x, held, market\)"):
-        decide(MultiPeriod(PositionSolver(RISK + Silent()), 2), p, held)
-
-
-def test_an_expression_that_is_not_convex_is_refused():
-    class Bent(Stamp):
-        def expression(self, x, held, market):
-            import cvxpy as cp
-
-            return -cp.sum(cp.square(x - held))
-
-    with pytest.raises(CostError, match="not convex"):
-        decide(MultiPeriod(PositionSolver(RISK + Bent()), 2), *drawn(9))
 
 
 def test_a_function_that_returns_another_shape_is_refused():
