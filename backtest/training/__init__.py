@@ -1,6 +1,7 @@
 """Training forecast models on forecast error, or through the solver on what the portfolio does with the forecast."""
 
 from backtest.training.boosting import BOOSTING_OBJECTIVES, fit_boosting
+from backtest.training.combinatorial import CombinatorialSplits
 from backtest.training.diagnostics import gradient_weights
 from backtest.training.fit import fit_objectives
 from backtest.training.fitted import FittedObjective
@@ -21,6 +22,7 @@ __all__ = [
     "MODELS",
     "OBJECTIVES",
     "BoostingSettings",
+    "CombinatorialSplits",
     "FittedObjective",
     "ForecastModel",
     "ModuleReplicas",

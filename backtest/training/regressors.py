@@ -110,7 +110,7 @@ def fit_regressor(
         samples: features and targets.
         solver: estimated on the samples' panel; its `holding_periods` is replaced by the choices in `settings`.
         make: called with a seed; gives a regressor that is not fitted yet.
-        train, validation: row numbers, consecutive.
+        train, validation: row numbers, increasing; those of validation consecutive.
         seeds: one regressor each.
         settings: holding periods, shrinkage and sizing.
         weights: (T, N) of samples, for regressors that take `sample_weight`; None weighs all alike.
