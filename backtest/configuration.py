@@ -39,7 +39,13 @@ from backtest.market import (
     to_frequency,
 )
 from backtest.solver import PositionSolver
-from backtest.training import DEFAULT_OBJECTIVES, TrainingSettings, WalkForward, check_objectives
+from backtest.training import (
+    DEFAULT_OBJECTIVES,
+    CombinatorialSplits,
+    TrainingSettings,
+    WalkForward,
+    check_objectives,
+)
 
 __all__ = [
     "CostSettings",
@@ -117,6 +123,7 @@ class RunSettings(_Record):
         level: of the intervals.
         training: how models are trained.
         walk_forward: windows, in periods; None takes lengths that suit the history.
+        combinatorial: test every choice of some folds instead of walking forward (docs/protocol.md).
         max_windows: most windows, when their lengths are left to the history; each costs one training.
     """
 
@@ -135,6 +142,7 @@ class RunSettings(_Record):
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     training: TrainingSettings = TrainingSettings()
     walk_forward: WalkForward | None = None
+    combinatorial: CombinatorialSplits | None = None
     max_windows: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
@@ -143,6 +151,8 @@ class RunSettings(_Record):
         if len(sources) != 1:
             raise ValueError(f"give one of prices, dataset and market, got {sources or 'none'}")
         check_objectives(self.objectives)
+        if self.walk_forward is not None and self.combinatorial is not None:
+            raise ValueError("give walk_forward or combinatorial, which are two ways to cut a history, not both")
         return self
 
 
@@ -151,6 +161,9 @@ def settings_with_presets(options: Mapping[str, Any], *, quick: bool) -> RunSett
     document: dict[str, Any] = {}
     for name in (options.get("market"), "quick" if quick else None):
         document = _merged(document, PRESETS.get(name or "", {}))
+    if options.get("combinatorial") is not None:
+        # A preset's windows are those of the way that is not taken.
+        document.pop("walk_forward", None)
     return parse_settings(_merged(document, options))
 
 
@@ -231,6 +244,7 @@ def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket
         seeds=settings.seeds,
         training=settings.training,
         walk_forward=settings.walk_forward,
+        combinatorial=settings.combinatorial,
         max_windows=settings.max_windows,
         lag=settings.lag,
         level=settings.level,

@@ -11,6 +11,7 @@ from backtest.market import MarketPanel, SimulatedMarket
 from backtest.solver import PositionSolver
 from backtest.training import (
     DEFAULT_OBJECTIVES,
+    CombinatorialSplits,
     TrainingSettings,
     WalkForward,
 )
@@ -26,6 +27,7 @@ def compare(
     seeds: int | Sequence[int] = 4,
     training: TrainingSettings | None = None,
     walk_forward: WalkForward | None = None,
+    combinatorial: CombinatorialSplits | None = None,
     max_windows: int | None = None,
     lag: int = 1,
     level: float = 0.95,
@@ -46,6 +48,8 @@ def compare(
         seeds: how many (0, 1, ...), or which.
         training: how models are trained.
         walk_forward: windows; None takes lengths that suit the history.
+        combinatorial: test every choice of some folds instead, trained on the others, before and after: a check of
+            robustness. Every seed then has one book a path (docs/protocol.md).
         max_windows: most windows, where their lengths are left to the history.
         lag: periods from a forecast to its fill.
         level: of the intervals.
@@ -64,6 +68,7 @@ def compare(
         seeds=seeds,
         training=training,
         walk_forward=walk_forward,
+        combinatorial=combinatorial,
         max_windows=max_windows,
         lag=lag,
         level=level,

@@ -17,7 +17,7 @@ KEYS = ["model", "cost", "objective", "seed"]
 
 
 def rows_of(cell: Cell, comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a row an objective and seed.
+    """Return a row an objective and seed, and path where there are several.
 
     Returns and costs are fractions of wealth a year, means over periods; `validation_utility` is what the choice was
     made on: net utility a year on the validation rows of all windows, after the choice of holding period and shrinkage.
@@ -28,14 +28,15 @@ def rows_of(cell: Cell, comparison: Comparison) -> list[dict[str, Any]]:
         records = training[objective]
         chosen = np.array([_chosen_utility(record) for record in records]).mean(axis=0)
         coefficients = comparison.information_coefficients[objective][0]
-        for number in range(len(result.names)):
+        for number in range(comparison.n_books):
+            seed, path = divmod(number, comparison.n_paths)
             net = result.net[number]
             row = {
                 "model": cell.model,
                 "cost": cell.cost,
                 "objective": objective,
-                "seed": comparison.settings["seeds"][number],
-                "validation_utility": float(chosen[number]) * year,
+                "seed": comparison.settings["seeds"][seed],
+                "validation_utility": float(chosen[seed]) * year,
                 "net": float(mean_annual_return(net, periods_per_year=year)),
                 "gross": float(result.gross[number].mean() * year),
                 "utility": float(result.utility[number].mean() * year),
@@ -49,6 +50,8 @@ def rows_of(cell: Cell, comparison: Comparison) -> list[dict[str, Any]]:
                 "windows": len(records),
                 "trials": comparison.n_trials,
             }
+            if comparison.n_paths > 1:
+                row["path"] = path + 1
             row |= {f"cost: {name}": float(cost[number].mean() * year) for name, cost in result.costs.items()}
             rows.append(row)
     return rows
