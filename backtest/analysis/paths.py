@@ -44,7 +44,7 @@ class PathSpread:
 
     @property
     def mean(self) -> float:
-        """Mean over paths; that of the book of all paths is larger, for models that differ diversify."""
+        """Mean over paths; that of the book of all paths is further from 0, for models that differ diversify."""
         return float(np.mean(self.sharpe))
 
     @property

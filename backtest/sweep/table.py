@@ -17,7 +17,7 @@ KEYS = ["model", "cost", "objective", "seed"]
 
 
 def rows_of(cell: Cell, comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a row an objective and seed, and path where there are several.
+    """Return a row an objective and seed, and path where there are several of them.
 
     Returns and costs are fractions of wealth a year, means over periods; `validation_utility` is what the choice was
     made on: net utility a year on the validation rows of all windows, after the choice of holding period and shrinkage.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from backtest.market import simulate_market
 from backtest.report import print_comparison
 from backtest.report.page import page_html
 from backtest.solver import PositionSolver
+from backtest.sweep.table import rows_of
 from backtest.training import CombinatorialSplits, TrainingSettings, WalkForward
 
 TRAINING = TrainingSettings(
@@ -162,6 +164,18 @@ def test_the_document_the_page_and_the_verdict_name_the_protocol(comparison, cap
     assert "in which aligned is above" in page
     assert "Spread over books" in page
     assert "no standard error" in capsys.readouterr().out
+
+
+def test_a_sweep_has_a_row_a_seed_and_path(comparison):
+    rows = rows_of(SimpleNamespace(model="linear", cost="low"), comparison)
+
+    assert [(row["objective"], row["seed"], row["path"]) for row in rows] == [
+        (name, seed, path) for name in OBJECTIVES for seed in SEEDS for path in (1, 2, 3)
+    ]
+    for row in rows:
+        book = SEEDS.index(row["seed"]) * 3 + row["path"] - 1
+        net = comparison.results[row["objective"]].net[book]
+        assert row["net"] == pytest.approx(comparison.periods_per_year * net.mean())
 
 
 def test_without_paths_nothing_is_said_of_them(make_comparison):
