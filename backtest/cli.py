@@ -127,6 +127,15 @@ def compare(
     hidden: Annotated[
         str | None, _option(TRAINING, 'Units of each hidden layer; "" is a linear model. Default 32,32.')
     ] = None,
+    combinatorial: Annotated[
+        str | None,
+        _option(
+            TRAINING,
+            "Instead of walking forward, test every choice of TEST of FOLDS folds, trained on the others, before and "
+            "after: a check of robustness (docs/protocol.md). Counts: 6,2 trains 15 times, for 5 paths.",
+            metavar="FOLDS,TEST",
+        ),
+    ] = None,
     quick: Annotated[
         bool,
         _option(
@@ -153,8 +162,8 @@ def compare(
 ) -> None:
     """Compare models trained on squared error with models trained on what the portfolio earns after its costs.
 
-    Trains on each objective, walk forward; maps forecasts to positions under costs and limits; simulates; and says
-    whether the difference is more than luck.
+    Trains on each objective, walk forward or on combinatorial splits; maps forecasts to positions under costs and
+    limits; simulates; and says whether the difference is more than luck.
     """
     from backtest.configuration import settings_with_presets
 
@@ -165,6 +174,7 @@ def compare(
         seeds=seeds,
         level=level,
         training=_given(model=model, ensemble=ensemble, hidden=None if hidden is None else _sizes(hidden)) or None,
+        combinatorial=None if combinatorial is None else _folds(combinatorial),
         **_shared(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag),
     )
     with _errors_as_messages():
@@ -406,6 +416,16 @@ def _sizes(text: str) -> list[int]:
         return [int(size) for size in _names(text)]
     except ValueError:
         raise typer.BadParameter(f"--hidden takes whole numbers separated by commas, got {text!r}") from None
+
+
+def _folds(text: str) -> dict[str, int]:
+    try:
+        folds, test_folds = (int(count) for count in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"--combinatorial takes two whole numbers, folds and how many of them to test, like 6,2, got {text!r}"
+        ) from None
+    return {"folds": folds, "test_folds": test_folds}
 
 
 def _costs(costs: list[str] | None) -> dict[str, float] | None:

@@ -41,6 +41,7 @@ from backtest.market import (
 from backtest.solver import PositionSolver
 from backtest.training import (
     DEFAULT_OBJECTIVES,
+    CombinatorialSplits,
     TrainingSettings,
     WalkForward,
     check_training,
@@ -133,6 +134,7 @@ class RunSettings(_Record):
         level: of the intervals.
         training: how models are trained.
         walk_forward: windows, in periods; None takes lengths that suit the history.
+        combinatorial: test every choice of some folds instead of walking forward (docs/protocol.md).
         max_windows: most windows, when their lengths are left to the history; each costs one training.
     """
 
@@ -151,6 +153,7 @@ class RunSettings(_Record):
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     training: TrainingSettings = TrainingSettings()
     walk_forward: WalkForward | None = None
+    combinatorial: CombinatorialSplits | None = None
     max_windows: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
@@ -159,6 +162,8 @@ class RunSettings(_Record):
         if len(sources) != 1:
             raise ValueError(f"give one of prices, dataset and market, got {sources or 'none'}")
         check_training(self.training, self.objectives, seeds=range(self.seeds))
+        if self.walk_forward is not None and self.combinatorial is not None:
+            raise ValueError("give walk_forward or combinatorial, which are two ways to cut a history, not both")
         return self
 
 
@@ -170,6 +175,9 @@ def settings_with_presets(options: Mapping[str, Any], *, quick: bool) -> RunSett
     preset: dict[str, Any] = {}
     for name in (options.get("market"), "quick" if quick else None):
         preset = _merged(preset, PRESETS.get(name or "", {}))
+    if options.get("combinatorial") is not None:
+        # A preset's windows are those of the way that is not taken.
+        preset.pop("walk_forward", None)
     given, shared = options.get("training", {}), preset.get("training", {})
     own = given if isinstance(given, Mapping) else {}  # parsing refuses what is no table
     if "model" in own:
@@ -261,6 +269,7 @@ def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket
         seeds=settings.seeds,
         training=settings.training,
         walk_forward=settings.walk_forward,
+        combinatorial=settings.combinatorial,
         max_windows=settings.max_windows,
         lag=settings.lag,
         level=settings.level,

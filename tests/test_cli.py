@@ -11,6 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from backtest.cli import app
+from backtest.configuration import parse_settings, settings_with_presets
+from backtest.errors import SettingsError
+from backtest.training import CombinatorialSplits
 
 STRATEGIES = Path(__file__).resolve().parents[1] / "strategies"
 
@@ -102,6 +105,57 @@ def test_objectives_beside_the_default_four_are_asked_for_by_name(prices: Path, 
     assert all(name in (tmp_path / "run" / "report.html").read_text() for name in names)
 
 
+def test_combinatorial_splits_are_asked_for_by_folds_and_repeated_from_the_config(prices: Path, tmp_path: Path) -> None:
+    shape = ["--combinatorial", "3,2", "--objectives", "squared,whitened"]
+    options = ["--prices", str(prices), "--quick", "--hidden", "", "--seeds", "1", "--jobs", "1", "--json", *shape]
+    first = CliRunner().invoke(app, ["compare", *options, "--out", str(tmp_path / "first")])
+    again = CliRunner().invoke(
+        app,
+        ["compare", "--config", str(tmp_path / "first/config.json"), "--jobs", "1", "--out", str(tmp_path / "again")],
+    )
+
+    assert first.exit_code == 0, first.output
+    assert again.exit_code == 0, again.output
+    document = json.loads(first.stdout)
+    assert document["settings"]["combinatorial"]["paths"] == document["sample"]["n_paths"] == 2
+    assert document["settings"]["settings"]["combinatorial"] == {
+        "folds": 3,
+        "test_folds": 2,
+        "validation": None,
+        "embargo": None,
+    }
+    for name in ("comparison.json", "config.json", "report.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_combinatorial_splits_stand_in_for_the_windows_of_a_preset() -> None:
+    settings = settings_with_presets({"market": "liquidity", "combinatorial": {"folds": 5}}, quick=True)
+
+    assert settings.walk_forward is None
+    assert settings.combinatorial == CombinatorialSplits(5, 2)
+    assert settings.leverage == 30
+
+
+@pytest.mark.parametrize(
+    ("combinatorial", "message"),
+    [
+        ({"fold": 6}, "combinatorial.fold: Unexpected keyword"),
+        ({"folds": 4, "test_folds": 4}, "test_folds must be at least 2 and below folds"),
+        ({"folds": "many"}, "combinatorial.folds"),
+    ],
+)
+def test_wrong_combinatorial_settings_are_named(combinatorial: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parse_settings({"dataset": "sp500-20", "combinatorial": combinatorial})
+
+
+def test_two_ways_to_cut_a_history_are_refused() -> None:
+    with pytest.raises(SettingsError, match="not both"):
+        parse_settings(
+            {"dataset": "sp500-20", "combinatorial": {}, "walk_forward": {"train": 9, "validation": 9, "test": 9}}
+        )
+
+
 def test_config_refuses_other_data(first_run: tuple[Path, dict], prices: Path, tmp_path: Path) -> None:
     folder, _ = first_run
     changed = tmp_path / "prices.csv"
@@ -130,6 +184,8 @@ def test_config_refuses_other_data(first_run: tuple[Path, dict], prices: Path, t
         (["--prices", "missing.csv"], "missing.csv"),
         (["--config", "missing.json"], "missing.json"),
         (["--hidden", "a"], "--hidden"),
+        (["--combinatorial", "6"], "--combinatorial takes two whole numbers"),
+        (["--combinatorial", "6,7"], "test_folds must be at least 2 and below folds (6), got 7"),
     ],
 )
 def test_a_wrong_option_is_named_and_exits_with_2(options: list[str], message: str) -> None:
@@ -173,6 +229,7 @@ def test_every_option_is_in_the_help_with_its_unit() -> None:
         "--objectives",
         "--seeds",
         "--hidden",
+        "--combinatorial",
         "--quick",
         "--jobs",
         "--cost",

@@ -9,6 +9,7 @@ from backtest.analysis.contribution import true_contribution
 from backtest.analysis.difference import Difference, RescaledDifference
 from backtest.analysis.equal_risk import EqualRisk, equal_risk
 from backtest.analysis.overfitting import Overfitting, probability_of_overfitting
+from backtest.analysis.paths import PathSpread
 from backtest.analysis.performance import (
     InformationCoefficient,
     annual_return,
@@ -51,6 +52,7 @@ __all__ = [
     "InformationCoefficient",
     "ObjectiveSummary",
     "Overfitting",
+    "PathSpread",
     "PowerStatement",
     "Progress",
     "RescaledDifference",

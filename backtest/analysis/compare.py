@@ -9,7 +9,7 @@ from backtest.analysis.comparison import Comparison
 from backtest.analysis.comparison_plan import ComparisonPlan, Progress
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.solver import PositionSolver
-from backtest.training import TrainingSettings, WalkForward, default_objectives
+from backtest.training import CombinatorialSplits, TrainingSettings, WalkForward, default_objectives
 
 __all__ = ["compare"]
 
@@ -22,6 +22,7 @@ def compare(
     seeds: int | Sequence[int] = 4,
     training: TrainingSettings | None = None,
     walk_forward: WalkForward | None = None,
+    combinatorial: CombinatorialSplits | None = None,
     max_windows: int | None = None,
     lag: int = 1,
     level: float = 0.95,
@@ -43,6 +44,8 @@ def compare(
         seeds: how many (0, 1, ...), or which.
         training: which model, how it is trained, and how many seeds a book averages.
         walk_forward: windows; None takes lengths that suit the history.
+        combinatorial: test every choice of some folds instead, trained on the others, before and after: a check of
+            robustness. Every seed then has one book a path (docs/protocol.md).
         max_windows: most windows, where their lengths are left to the history.
         lag: periods from a forecast to its fill.
         level: of the intervals.
@@ -63,6 +66,7 @@ def compare(
         seeds=seeds,
         training=training,
         walk_forward=walk_forward,
+        combinatorial=combinatorial,
         max_windows=max_windows,
         lag=lag,
         level=level,

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 
 from backtest.analysis.difference import Difference, paired_difference
+from backtest.analysis.paths import HINDSIGHT, PathSpread, mean_over_paths, path_spreads, spread_in_words
 from backtest.analysis.performance import sharpe_ratio
-from backtest.analysis.summary import ObjectiveSummary, SeedSeries, measures, summarise
+from backtest.analysis.summary import ObjectiveSummary, SeedSeries, measures, members, summarise
 from backtest.analysis.superior_ability import SuperiorAbility, superior_ability
 from backtest.errors import SettingsError
 
@@ -47,11 +48,13 @@ class Comparison:
 
     results: objective -> simulation whose batch rows are the seeds, or ensembles of them; one set of dates and one
     number of seeds for all. information_coefficients: objective -> (mean, t statistic), each a number or an array
-    with one a seed. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on
+    with one a book. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on
     these dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
     training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market knows, such
     as {"expected_utility": .., "regret": ..}, fractions a year.
-    level, seed, n_resamples, block: of the intervals; see `stationary_bootstrap_interval`.
+    level, seed, n_resamples, block: of the intervals; see `stationary_bootstrap_interval`. n_paths: backtest paths of
+    combinatorial splits, in which every seed, or ensemble, has a book each: batch rows are then seeds x paths, paths
+    moving fastest.
     """
 
     results: Mapping[str, SimulationResult]
@@ -65,6 +68,7 @@ class Comparison:
     seed: int = 0
     n_resamples: int = 2000
     block: float | None = None
+    n_paths: int = 1
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -88,6 +92,8 @@ class Comparison:
                     f"{name} has {len(self.results[name].names)} seeds and {first} {n_seeds}: "
                     "train both on the same seeds"
                 )
+        if self.n_paths < 1 or n_seeds % self.n_paths:
+            raise SettingsError(f"{n_seeds} books are not those of seeds in each of {self.n_paths} paths")
 
     @property
     def dates(self) -> pd.DatetimeIndex:
@@ -95,13 +101,18 @@ class Comparison:
         return pd.DatetimeIndex(next(iter(self.results.values())).dates)
 
     @property
+    def n_books(self) -> int:
+        """Books of every objective: one a seed and path."""
+        return len(next(iter(self.results.values())).names)
+
+    @property
     def n_seeds(self) -> int:
         """Seeds of every objective."""
-        return len(next(iter(self.results.values())).names)
+        return self.n_books // self.n_paths
 
     @cached_property
     def series(self) -> Mapping[str, SeedSeries]:
-        """Objective -> its period series, (seeds, S) each."""
+        """Objective -> its period series, (books, S) each."""
         return {name: SeedSeries.of(name, result) for name, result in self.results.items()}
 
     @cached_property
@@ -119,6 +130,7 @@ class Comparison:
                 trial_sharpe_variance=variance,
                 information_coefficient=self.information_coefficients.get(name),
                 expected=(self.expected or {}).get(name),
+                n_paths=self.n_paths,
             )
             for name, series in self.series.items()
         }
@@ -132,14 +144,17 @@ class Comparison:
 
     def paired(self, a: str, b: str, quantity: str = "net") -> np.ndarray:
         """The (seeds, S) differences by seed and date of `quantity`, "net" or "utility", per period."""
-        return getattr(self.series[a], quantity) - getattr(self.series[b], quantity)
+        return self._by_seed(a, quantity) - self._by_seed(b, quantity)
+
+    def _by_seed(self, objective: str, quantity: str) -> np.ndarray:
+        return mean_over_paths(getattr(self.series[objective], quantity), self.n_paths)
 
     def _difference(self, a: str, b: str, quantity: str) -> Difference:
         return paired_difference(
             (a, b),
             quantity,
-            getattr(self.series[a], quantity),
-            getattr(self.series[b], quantity),
+            self._by_seed(a, quantity),
+            self._by_seed(b, quantity),
             bootstrap={
                 "level": self.level,
                 "seed": self.seed,
@@ -148,6 +163,18 @@ class Comparison:
             },
             periods_per_year=self.periods_per_year,
             lag=int(self.settings.get("lag", 1)),
+        )
+
+    @cached_property
+    def paths(self) -> tuple[PathSpread, ...]:
+        """How each objective's Sharpe ratio spreads over the paths of combinatorial splits; empty without them."""
+        if self.n_paths == 1:
+            return ()
+        return path_spreads(
+            {name: series.net for name, series in self.series.items()},
+            n_paths=self.n_paths,
+            periods_per_year=self.periods_per_year,
+            lead=self.headline[0].a if self.headline else next(iter(self.results)),
         )
 
     @cached_property
@@ -182,7 +209,10 @@ class Comparison:
         size = self.settings.get("training", {}).get("ensemble", 1)
         books = ("seed", "seeds") if size == 1 else (f"ensemble of {size} seeds", f"ensembles of {size} seeds")
         seeds = f"one {books[0]}" if self.n_seeds == 1 else f"mean of {self.n_seeds} {books[1]}"
-        return f"{seeds}, {len(self.dates):,} dates from {self.dates[0]:%Y-%m-%d} to {self.dates[-1]:%Y-%m-%d}"
+        dates = f"{len(self.dates):,} dates from {self.dates[0]:%Y-%m-%d} to {self.dates[-1]:%Y-%m-%d}"
+        if self.n_paths == 1:
+            return f"{seeds}, {dates}"
+        return f"{seeds} in each of {self.n_paths} paths, {dates}; {HINDSIGHT}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -192,7 +222,7 @@ class Comparison:
     @property
     def readings(self) -> tuple[str, ...]:
         """What stands behind the verdict, a line each: power and equal risk of its pairs, and the best of all."""
-        lines = []
+        lines = [spread_in_words(self.paths)] if self.paths else []
         for difference in self.headline:
             pair = f"{difference.a} - {difference.b}"
             if difference.power.reason is None:
@@ -209,7 +239,7 @@ class Comparison:
         """The answer in one line."""
         clauses = [difference.sentence for difference in self.headline] or [self._alone()]
         ruined = [
-            f"{name}: {len(summary.ruined)} of {self.n_seeds} seeds ruined"
+            f"{name}: {len(summary.ruined)} of {self.n_books} {members(self.n_paths)}s ruined"
             for name, summary in self.objectives.items()
             if summary.ruined
         ]
@@ -239,6 +269,7 @@ class Comparison:
             "settings": self.settings,
             "sample": {
                 "n_seeds": self.n_seeds,
+                "n_paths": self.n_paths,
                 "n_dates": len(self.dates),
                 "first": f"{self.dates[0]:%Y-%m-%d}",
                 "last": f"{self.dates[-1]:%Y-%m-%d}",
@@ -247,6 +278,8 @@ class Comparison:
             },
             "notes": self.notes,
         }
+        if self.paths:
+            document["paths"] = [spread.to_dict() for spread in self.paths]
         if self.training is not None:
             document["training"] = self.training
         return plain(document)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from backtest.analysis.comparison import Comparison
+from backtest.analysis.comparison_books import Books, simulate_books
 from backtest.analysis.performance import information_coefficient
 from backtest.errors import SettingsError
-from backtest.market import MarketPanel, MarketSnapshot, SimulatedMarket
-from backtest.simulation import Decision, Policy, SimulationResult, SolverPolicy, simulate
+from backtest.market import MarketPanel, SimulatedMarket
+from backtest.simulation import SimulationResult, SolverPolicy, simulate
 from backtest.solver import PositionSolver
 from backtest.training import (
+    CombinatorialSplits,
     Samples,
     TrainingSettings,
     WalkForward,
@@ -26,6 +28,7 @@ from backtest.training import (
     fit_objectives,
     one_thread,
 )
+from backtest.training.runs import runs_of
 
 __all__ = ["ComparisonPlan", "Progress", "WindowFit"]
 
@@ -56,7 +59,8 @@ class ComparisonPlan:
         market, samples: the data.
         objectives, seeds: what is trained, in the order to show.
         solver: estimated.
-        training, walk_forward, windows, lag, level: as of `compare`.
+        training, lag, level: as of `compare`.
+        protocol, windows: how the history is cut, and the windows that come of it.
         settings: more settings to keep with the result.
     """
 
@@ -66,7 +70,7 @@ class ComparisonPlan:
     seeds: tuple[int, ...]
     solver: PositionSolver
     training: TrainingSettings
-    walk_forward: WalkForward
+    protocol: WalkForward | CombinatorialSplits
     windows: tuple[Window, ...]
     lag: int
     level: float
@@ -81,6 +85,7 @@ class ComparisonPlan:
         seeds: int | Sequence[int],
         training: TrainingSettings | None = None,
         walk_forward: WalkForward | None = None,
+        combinatorial: CombinatorialSplits | None = None,
         max_windows: int | None = None,
         lag: int = 1,
         level: float = 0.95,
@@ -96,9 +101,16 @@ class ComparisonPlan:
         samples = Samples.of(panel, lag=lag)
         solver = solver.estimate(panel)
         first_row = max(samples.first_row, solver.first_row)
-        walk_forward = walk_forward or WalkForward.of_history(
-            panel.n_periods - first_row, periods_per_year=panel.periods_per_year, max_windows=max_windows
-        )
+        rows = {"first_row": first_row, "n_rows": panel.n_periods, "lag": lag}
+        protocol: WalkForward | CombinatorialSplits
+        if combinatorial is not None:
+            if walk_forward is not None:
+                raise SettingsError("give walk_forward or combinatorial, which are two ways to cut a history, not both")
+            protocol = combinatorial.settled(**rows)
+        else:
+            protocol = walk_forward or WalkForward.of_history(
+                panel.n_periods - first_row, periods_per_year=panel.periods_per_year, max_windows=max_windows
+            )
         return ComparisonPlan(
             market=market,
             samples=samples,
@@ -106,8 +118,8 @@ class ComparisonPlan:
             seeds=seeds,
             solver=solver,
             training=training,
-            walk_forward=walk_forward,
-            windows=tuple(walk_forward.windows(first_row=first_row, n_rows=panel.n_periods, lag=lag)),
+            protocol=protocol,
+            windows=tuple(protocol.windows(**rows)),
             lag=lag,
             level=level,
             settings=settings or {},
@@ -122,6 +134,16 @@ class ComparisonPlan:
     def panel(self) -> MarketPanel:
         """The panel that is traded."""
         return self.market.panel if isinstance(self.market, SimulatedMarket) else self.market
+
+    @property
+    def n_paths(self) -> int:
+        """Backtest paths; walk-forward windows make one."""
+        return self.protocol.n_paths
+
+    @property
+    def tested_rows(self) -> np.ndarray:
+        """Rows with forecasts, increasing."""
+        return np.unique(np.concatenate([window.test for window in self.windows]))
 
     def run(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> Comparison:
         """Fit every window, side by side in processes, and finish; the result does not depend on how many.
@@ -166,25 +188,16 @@ class ComparisonPlan:
     def finish(self, fits: Sequence[WindowFit], *, progress: Progress | None = None) -> Comparison:
         """Trade the forecasts of all windows, in their order, and set the results side by side."""
         panel, objectives, seeds, lag = self.panel, self.objectives, self.seeds, self.lag
-        n_books = len(self.books)
-        books = _Books(
-            np.full((len(objectives), n_books, panel.n_periods, panel.n_assets), np.nan),
-            np.ones((panel.n_periods, len(objectives), n_books)),
-        )
-        for window, fitted in zip(self.windows, fits, strict=True):
-            for number, name in enumerate(objectives):
-                books.forecasts[number][:, window.test] = fitted.forecasts[name]
-                # Decisions are made at the fill, and the last window's go on to the end.
-                books.holding_periods[window.test[0] + lag :, number] = fitted.holding_periods[name]
+        books = Books.of(self, fits)
         with one_thread():
-            results = _simulate(self, books, progress=progress)
-            expected = _against_truth(self, results, books.forecasts)
+            results = simulate_books(self, books, progress=progress)
+            expected = _against_truth(self, results, books)
         targets = panel.targets(lag)
         coefficients = {
             name: tuple(
                 np.array(part)
                 for part in zip(
-                    *(information_coefficient(p, targets)[:2] for p in books.forecasts[number]), strict=True
+                    *(information_coefficient(p, targets)[:2] for p in books.forecasts_of(number)), strict=True
                 )
             )
             for number, name in enumerate(objectives)
@@ -203,7 +216,7 @@ class ComparisonPlan:
                 "lag": lag,
                 "level": self.level,
                 "training": self.training.described(),
-                "walk_forward": asdict(self.walk_forward),
+                **_described_protocol(self.protocol),
                 "windows": [_described(panel, window) for window in self.windows],
             },
             periods_per_year=panel.periods_per_year,
@@ -211,64 +224,15 @@ class ComparisonPlan:
             training={name: [dict(fitted.records[name]) for fitted in fits] for name in objectives},
             expected=expected,
             level=self.level,
+            n_paths=self.n_paths,
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Books:
-    """Forecasts (objectives, books, T, N), and the holding periods (T, objectives, books) in force at each fill."""
-
-    forecasts: np.ndarray
-    holding_periods: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class _WindowedPolicy(Policy):
-    """The solver, with the holding period that validation chose for the window of each fill, by book."""
-
-    solver: PositionSolver
-    holding_periods: np.ndarray  # (T, B)
-    # The policy of the window at hand, prepared, by its holding periods.
-    _now: dict[bytes, Policy] = field(default_factory=dict, repr=False)
-
-    def decide(
-        self, p: np.ndarray, held: np.ndarray, market: MarketSnapshot, tradable: np.ndarray
-    ) -> np.ndarray | Decision:
-        """Solve all books at once."""
-        assert market.rows is not None
-        periods = self.holding_periods[int(market.rows[0])]
-        key = periods.tobytes()
-        if key not in self._now:
-            self._now.clear()
-            self._now[key] = SolverPolicy(replace(self.solver, holding_periods=torch.as_tensor(periods))).prepared()
-        return self._now[key].decide(p, held, market, tradable)
-
-
-def _simulate(plan: ComparisonPlan, books: _Books, *, progress: Progress | None) -> dict[str, SimulationResult]:
-    """Trade the books of all objectives in one pass."""
-    panel, n_each = plan.panel, len(plan.books)
-    n_books, seed = len(plan.objectives) * n_each, "seed" if plan.training.ensemble == 1 else "seeds"
-    result = simulate(
-        panel,
-        _WindowedPolicy(plan.solver, books.holding_periods.reshape(panel.n_periods, n_books)),
-        books.forecasts.reshape(n_books, panel.n_periods, panel.n_assets),
-        costs=plan.solver.costs,
-        lag=plan.lag,
-        first_row=int(plan.windows[0].test[0]) + plan.lag,
-        last_row=int(plan.windows[-1].test[-1]) + plan.lag + 1,
-        names=[f"{name}, {seed} {book}" for name in plan.objectives for book in plan.books],
-        progress=None if progress is None else lambda done, total: progress("simulating", done, total),
-    )
-    return {
-        name: result.books(slice(number * n_each, (number + 1) * n_each)) for number, name in enumerate(plan.objectives)
-    }
-
-
 def _against_truth(
-    plan: ComparisonPlan, results: Mapping[str, SimulationResult], forecasts: np.ndarray
+    plan: ComparisonPlan, results: Mapping[str, SimulationResult], books: Books
 ) -> dict[str, dict[str, float]] | None:
     """Return each objective's expected utility a year, its regret against the books that know `E[y]`, and the mean
-    squared error of its forecasts (objectives, books, T, N) of `E[y]`; None where `E[y]` is not known.
+    squared error of its forecasts of `E[y]`; None where `E[y]` is not known.
 
     Expected utility is `E[y]'q - C(q)`, so the noise of realized returns is not in it. The oracle forecasts `E[y]`
     and takes the best of the holding periods in hindsight.
@@ -277,7 +241,7 @@ def _against_truth(
     if not isinstance(market, SimulatedMarket):
         return None
     panel, lag = market.panel, market.lag
-    rows = np.arange(plan.windows[0].test[0], plan.windows[-1].test[-1] + 1)
+    rows = plan.tested_rows
     truth = market.expected_returns[rows]
 
     def utility(result: SimulationResult) -> np.ndarray:
@@ -304,13 +268,19 @@ def _against_truth(
             "expected_utility": mean,
             "oracle_utility": best,
             "regret": best - mean,
-            "forecast_error": float(np.nanmean((forecasts[number][:, rows] - truth) ** 2)),
+            "forecast_error": float(np.nanmean((books.forecasts_of(number)[:, rows] - truth) ** 2)),
         }
     return expected
 
 
+def _described_protocol(protocol: WalkForward | CombinatorialSplits) -> dict[str, dict[str, Any]]:
+    if isinstance(protocol, WalkForward):
+        return {"walk_forward": asdict(protocol)}
+    return {"combinatorial": asdict(protocol) | {"splits": protocol.n_splits, "paths": protocol.n_paths}}
+
+
 def _described(panel: MarketPanel, window: Window) -> dict[str, str]:
     return {
-        part: f"{panel.dates[rows[0]]:%Y-%m-%d} to {panel.dates[rows[-1]]:%Y-%m-%d}"
+        part: ", ".join(f"{panel.dates[run[0]]:%Y-%m-%d} to {panel.dates[run[-1]]:%Y-%m-%d}" for run in runs_of(rows))
         for part, rows in (("train", window.train), ("validation", window.validation), ("test", window.test))
     }

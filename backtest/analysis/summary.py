@@ -24,7 +24,7 @@ from backtest.errors import SimulationError
 if TYPE_CHECKING:
     from backtest.simulation import SimulationResult
 
-__all__ = ["Measure", "ObjectiveSummary", "SeedSeries", "measures", "summarise"]
+__all__ = ["Measure", "ObjectiveSummary", "SeedSeries", "measures", "members", "summarise"]
 
 _TRADED = 1e-9  # a smaller change of weight is rounding
 _IDENTITY = 1e-9
@@ -106,7 +106,8 @@ class ObjectiveSummary:
     `sharpe` is that of the seed-average book, `probabilistic_sharpe` the probability that its true Sharpe ratio is
     above 0, and `deflated_sharpe` that it is above the best of all trials without skill; `max_drawdown` is the
     mean over seeds and `worst_drawdown` the deepest of them; `net_by_seed` gives the spread. `expected` holds
-    what only a simulated market knows, such as regret.
+    what only a simulated market knows, such as regret. Where each seed has a book in each of `n_paths` paths, `seeds`
+    are these books.
     """
 
     objective: str
@@ -130,6 +131,7 @@ class ObjectiveSummary:
     ruined: tuple[str, ...]
     expected: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    n_paths: int = 1
 
     @property
     def net_sd(self) -> float:
@@ -175,6 +177,7 @@ def summarise(
     trial_sharpe_variance: float,
     information_coefficient: Sequence[Any] | None = None,
     expected: Mapping[str, float] | None = None,
+    n_paths: int = 1,
 ) -> ObjectiveSummary:
     """Reduce one objective's series; `information_coefficient` is (mean, t), each a number or one a seed."""
 
@@ -188,7 +191,9 @@ def summarise(
     ruined = tuple(seed for seed, lost in zip(series.seeds, series.ruined, strict=True) if lost)
     notes = []
     if ruined:
-        notes.append(f"{objective}: {len(ruined)} of {len(series.seeds)} seeds ruined ({', '.join(ruined)})")
+        notes.append(
+            f"{objective}: {len(ruined)} of {len(series.seeds)} {members(n_paths)}s ruined ({', '.join(ruined)})"
+        )
     if deflated.reason:
         notes.append(f"{objective}: no deflated Sharpe ratio: {deflated.reason}")
     return ObjectiveSummary(
@@ -213,6 +218,7 @@ def summarise(
         ruined=ruined,
         expected=dict(expected or {}),
         notes=tuple(notes),
+        n_paths=n_paths,
     )
 
 
@@ -254,6 +260,7 @@ def measures(summaries: Sequence[ObjectiveSummary]) -> list[Measure]:
     known = dict.fromkeys(key for summary in summaries for key in summary.expected)
     has_error = known.pop("forecast_error", 0) is None
     charged_interest = any(summary.interest for summary in summaries)
+    one = members(max((summary.n_paths for summary in summaries), default=1))
     return [
         percent("gross to net", "gross", lambda s: s.gross),
         *(percent("gross to net", spoken(kind), named("costs", kind, 0.0)) for kind in kinds),
@@ -265,18 +272,23 @@ def measures(summaries: Sequence[ObjectiveSummary]) -> list[Measure]:
         Measure("risk", "Sharpe ratio", "annual", 2, lambda s: s.sharpe),
         Measure("risk", "probabilistic Sharpe", "probability", 2, lambda s: s.probabilistic_sharpe),
         Measure("risk", "deflated Sharpe", "probability", 2, lambda s: s.deflated_sharpe),
-        Measure("risk", "max drawdown", "%, mean of seeds", 1, lambda s: 100 * s.max_drawdown),
-        Measure("risk", "worst drawdown", "%, worst seed", 1, lambda s: 100 * s.worst_drawdown),
+        Measure("risk", "max drawdown", f"%, mean of {one}s", 1, lambda s: 100 * s.max_drawdown),
+        Measure("risk", "worst drawdown", f"%, worst {one}", 1, lambda s: 100 * s.worst_drawdown),
         Measure("activity", "turnover", "× wealth a year", 1, lambda s: s.turnover),
         Measure("activity", "leverage", "× wealth", 2, lambda s: s.leverage),
         Measure("activity", "names traded", "% of names", 1, lambda s: 100 * s.names_traded),
         Measure("forecasts", "IC", "rank correlation", 4, lambda s: s.information_coefficient),
         Measure("forecasts", "IC", "t statistic", 1, lambda s: s.information_coefficient_t),
-        percent("seeds", "lowest net", lambda s: min(s.net_by_seed)),
-        percent("seeds", "highest net", lambda s: max(s.net_by_seed)),
-        percent("seeds", "sd of net", lambda s: s.net_sd),
-        Measure("seeds", "ruined", "seeds", 0, lambda s: float(len(s.ruined))),
+        percent(f"{one}s", "lowest net", lambda s: min(s.net_by_seed)),
+        percent(f"{one}s", "highest net", lambda s: max(s.net_by_seed)),
+        percent(f"{one}s", "sd of net", lambda s: s.net_sd),
+        Measure(f"{one}s", "ruined", f"{one}s", 0, lambda s: float(len(s.ruined))),
     ]
+
+
+def members(n_paths: int) -> str:
+    """What an objective has several of: seeds, or books, one a seed and path."""
+    return "seed" if n_paths == 1 else "book"
 
 
 def spoken(key: str) -> str:

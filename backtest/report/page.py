@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backtest.analysis.comparison import plain
+from backtest.analysis.summary import members
 from backtest.report.drawing import DARK
 from backtest.report.figures import CHARTS, Chart
-from backtest.report.tables import differences_html, measures_html, number, settings_html, training_html
+from backtest.report.tables import differences_html, measures_html, number, paths_html, settings_html, training_html
 
 if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison, Difference
@@ -73,7 +74,7 @@ def page_html(comparison: Comparison) -> str:
 {notes}
 </header>
 <div class="grid">
-{"".join(_card(chart) for chart in CHARTS)}
+{"".join(_card(chart, comparison) for chart in CHARTS)}
 {"".join(_sections(comparison))}
 </div>
 </main>
@@ -136,19 +137,27 @@ def _pairs_note(comparison: Comparison) -> str:
     )
 
 
-def _card(chart: Chart) -> str:
-    label = escape(f"{chart.title}, {chart.unit}")
+def _card(chart: Chart, comparison: Comparison) -> str:
+    # Where each seed has a book in several paths, every line and ring is of books.
+    member = members(comparison.n_paths)
+    title, unit, caption = (escape(text.replace("seed", member)) for text in (chart.title, chart.unit, chart.caption))
     return (
-        f'<figure class="card {chart.span}"><h2>{escape(chart.title)}</h2>'
-        f'<p class="unit">{escape(chart.unit)}</p>'
-        f'<div data-chart="{chart.key}" role="img" aria-label="{label}"></div>'
-        f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
+        f'<figure class="card {chart.span}"><h2>{title}</h2>'
+        f'<p class="unit">{unit}</p>'
+        f'<div data-chart="{chart.key}" role="img" aria-label="{title}, {unit}"></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
 def _sections(comparison: Comparison) -> Iterator[str]:
     arithmetic = "annual rates are arithmetic means, so gross less costs is net"
     yield _section("Every measure", arithmetic, measures_html(comparison))
+    if comparison.paths:
+        spread = (
+            "annual net Sharpe ratio of each path's seed-average book; paths share data, so their spread is no "
+            "standard error"
+        )
+        yield _section(f"Over {comparison.n_paths} backtest paths", spread, paths_html(comparison))
     if comparison.differences:
         yield _section("Every pair", _pairs_note(comparison), differences_html(comparison))
     if comparison.training:

@@ -23,6 +23,7 @@ __all__ = [
     "differences_html",
     "measures_html",
     "number",
+    "paths_html",
     "print_comparison",
     "settings_html",
     "training_html",
@@ -149,6 +150,22 @@ def _equal_risk(difference: Difference) -> str:
         return ""
     i = rescaled.interval
     return f"{number(100 * i.mean, 2, sign=True)} <small>[{number(100 * i.low, 2)}, {number(100 * i.high, 2)}]</small>"
+
+
+def paths_html(comparison: Comparison) -> str:
+    """How the net Sharpe ratio of every objective spreads over backtest paths, and how often the first is ahead."""
+    lead = next(spread.objective for spread in comparison.paths if spread.lead is None)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(spread.objective)}</th><td>{number(spread.mean, 2)}</td>'
+        f"<td>{number(spread.sd, 2)}</td><td>{number(spread.lowest, 2)}</td>"
+        f"<td>{UNDEFINED if spread.lead_ahead is None else number(100 * spread.lead_ahead, 0)}</td></tr>"
+        for spread in comparison.paths
+    )
+    return (
+        '<table class="paths"><thead><tr><td></td><th scope="col">mean</th><th scope="col">sd</th>'
+        f'<th scope="col">lowest</th><th scope="col">% of paths in which {escape(lead)} is above</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
 
 
 def settings_html(settings: Mapping[str, Any]) -> str:

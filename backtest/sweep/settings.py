@@ -108,6 +108,11 @@ def _cell(run: Mapping[str, Any], model: str, of_model: Mapping[str, Any], cost:
         document["costs"] = {**_table(run, "costs"), **level}
     if not document.keys() & {"prices", "dataset", "market"}:
         raise SettingsError("run: give prices, dataset or market: which data the sweep is about")
+    if document.get("combinatorial") is not None:
+        raise SettingsError(
+            "run.combinatorial: a sweep walks forward, for it chooses among many and its table is by window: leave it "
+            "out, and check what was chosen with backtest compare --combinatorial"
+        )
     try:
         return Cell(model, cost, settings_with_presets(document, quick=False))
     except SettingsError as error:

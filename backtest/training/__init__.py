@@ -1,5 +1,6 @@
 """Training forecast models on forecast error, or through the solver on what the portfolio does with the forecast."""
 
+from backtest.training.combinatorial import CombinatorialSplits
 from backtest.training.diagnostics import gradient_weights
 from backtest.training.ensembles import ensemble_labels
 from backtest.training.fit import check_training, fit_objectives, fit_with
@@ -23,6 +24,7 @@ __all__ = [
     "OBJECTIVES",
     "TORCH_MODELS",
     "BoostingSettings",
+    "CombinatorialSplits",
     "FittedObjective",
     "ForecastModel",
     "Learner",

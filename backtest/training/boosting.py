@@ -23,6 +23,7 @@ from backtest.training.boosted_trees import BoostedTrees
 from backtest.training.curvature import metric_diagonal, walk_with_curvature
 from backtest.training.learners import Fit, WindowData
 from backtest.training.objectives import euclidean_metric, risk_metric
+from backtest.training.runs import chunks_of
 from backtest.training.tree_growth import GrowingTrees, TreeData
 
 __all__ = ["BoostingLearner"]
@@ -104,7 +105,8 @@ class _GrowthOnPath:
         base, base_validation: (R, rows, N) forecasts of the start.
         periods: (R,) holding periods.
         chunks: (C, L) places in the training rows.
-        held: (R, T + 1, N) what each held before the trade of each row, when last it was walked.
+        held: (R, 1 + rows from the first to the last, gaps too, N) what each held before the trade of each row, when
+            last it was walked; a run of consecutive rows starts from nothing.
         unit: (R,) mean curvature of its loss where there is any, at the start; 0 until it is measured.
         moved, failed: (R,) as in `CurvedPath`; failed adds up.
     """
@@ -127,8 +129,8 @@ class _GrowthOnPath:
         window, settings, samples = learner.data, learner.data.settings, learner.data.samples
         n_replicas, periods = start.n_replicas, window.choices.periods
         carried = settings.path and window.solver.depends_on_held
-        length = min(settings.chunk_length, len(window.train)) if carried else 1
-        count = len(window.train) // length
+        chunks = chunks_of(window.train, settings.chunk_length if carried else 1)
+        span = int(window.train[-1] - window.train[0]) + 1
         form = settings.smoothing_form
         return _GrowthOnPath(
             learner=learner,
@@ -141,9 +143,8 @@ class _GrowthOnPath:
             base=start.forecast(samples, torch.as_tensor(window.train)),
             base_validation=start.forecast(samples, torch.as_tensor(window.validation)),
             periods=torch.tensor(periods, dtype=torch.float64).repeat_interleave(len(window.seeds)),
-            # Where they do not divide, the most recent rows are kept.
-            chunks=np.arange(len(window.train) - count * length, len(window.train)).reshape(count, length),
-            held=torch.zeros(n_replicas, len(window.train) + 1, samples.n_assets, dtype=torch.float64),
+            chunks=np.searchsorted(window.train, chunks),
+            held=torch.zeros(n_replicas, span + 1, samples.n_assets, dtype=torch.float64),
             unit=np.zeros(n_replicas),
             moved=torch.full((n_replicas,), torch.nan, dtype=torch.float64),
             failed=torch.zeros(n_replicas, dtype=torch.long),
@@ -181,20 +182,21 @@ class _GrowthOnPath:
         """Walk chunks at `places` (A, C, L); yield each ensemble's number and derivatives (T, N) in its output."""
         window, replica = self.learner.data, np.arange(len(index)).reshape(-1, 1, 1)
         p = self._forecast(index, self.base, [self.ensembles[number].train for number in index])
-        owner = index.reshape(-1, 1, 1)
+        owner, rows = index.reshape(-1, 1, 1), window.train[places]
+        slots = rows - window.train[0]
         path = walk_with_curvature(
             window.samples,
             self.solver,
             p=p[replica, places],
-            rows=torch.as_tensor(window.train[places]),
-            held=self.held[owner[..., 0], places[..., 0]],
+            rows=torch.as_tensor(rows),
+            held=self.held[owner[..., 0], slots[..., 0]],
             holding_periods=self.periods[index],
         )
         if self.chunks.shape[1] > 1:
-            self.held[owner, places + 1] = path.held
+            self.held[owner, slots + 1] = path.held
         self.moved[index] = path.moved
         self.failed[index] += path.failed
-        usable = window.samples.usable[window.train[places]]
+        usable = window.samples.usable[rows]
         for number, owned in enumerate(index):
             curvature = path.curvature[number].numpy()
             if not self.unit[owned] and (curvature > 0).any():

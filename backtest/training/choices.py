@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backtest.errors import SettingsError
 from backtest.solver import PositionSolver
 from backtest.training.fitted import FittedObjective
 from backtest.training.models import ForecastModel
 from backtest.training.path import walk
+from backtest.training.runs import runs_of
 from backtest.training.samples import Samples
 from backtest.training.settings import TrainingSettings
 from backtest.training.sizing import SizedModel, groups_of, search_factor, search_group_factors
@@ -42,6 +44,13 @@ class Choices:
     rows: np.ndarray
     n_books: int
     settings: TrainingSettings
+
+    def __post_init__(self) -> None:
+        if len(runs_of(self.rows)) > 1:
+            raise SettingsError(
+                f"validation rows must be consecutive, for positions are carried through them: got {len(self.rows)} "
+                f"rows from {self.rows[0]} to {self.rows[-1]}"
+            )
 
     @property
     def periods(self) -> tuple[float, ...]:

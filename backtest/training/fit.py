@@ -50,7 +50,8 @@ def fit_objectives(
         samples: features and targets.
         solver: estimated on the samples' panel; its `holding_periods` is replaced by the choices in `settings`.
         objectives: names from `OBJECTIVES`, or blends, that the model takes; the result has them in their one spelling.
-        train, validation: row numbers, consecutive.
+        train: row numbers, increasing; positions are not carried over a gap in them.
+        validation: row numbers, consecutive.
         seeds: one model each.
         settings: which model, and how to train.
 

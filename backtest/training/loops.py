@@ -15,6 +15,7 @@ from backtest.training.error_losses import ErrorLoss, return_scale
 from backtest.training.models import ForecastModel, TrainableModel
 from backtest.training.path import Path, walk
 from backtest.training.path_objectives import PathObjectives
+from backtest.training.runs import chunks_of
 from backtest.training.samples import Samples
 from backtest.training.settings import TrainingSettings
 from backtest.training.stopping import BestOnValidation
@@ -157,8 +158,9 @@ def train_on_path(
     """Minimise losses along paths of positions, each replica its own.
 
     Chunks start from what the model held there in the pass before, so that positions are carried through the whole
-    history although chunks are walked side by side; a first pass without steps fills in the starts. Without costs that
-    depend on what is held, each row is a chunk of its own; it is in flat training too, and trades from nothing held.
+    history although chunks are walked side by side; a first pass without steps fills in the starts. Where training
+    rows have a gap, the run after it starts from nothing held. Without costs that depend on what is held, each row is
+    a chunk of its own; it is in flat training too, and trades from nothing held.
 
     Validation starts from nothing held, with sharp kinks. Models stop on the utility realized there, trading costs
     whole: the fraction of them that enters decisions would reward trading too much. Misaligned ones stop on their own
@@ -168,7 +170,8 @@ def train_on_path(
         samples: features and targets.
         network: where to start, R replicas.
         solver: estimated on the samples' panel.
-        train, validation: row numbers, consecutive.
+        train: row numbers, increasing; chunks stay within its runs of consecutive ones.
+        validation: row numbers, consecutive.
         seeds: (R,) of each replica, for its own order of chunks.
         holding_periods: (R,) of each replica.
         objectives: (R,) names from `OBJECTIVES`, or blends.
@@ -181,8 +184,8 @@ def train_on_path(
     training = _Carried.nothing(samples, train, holding_periods=holding_periods[aims.owner])
     validating = _Carried.nothing(samples, validation, holding_periods=holding_periods)
     charged = torch.tensor([name != "misaligned" for name in objectives]).reshape(-1, 1, 1)
-    chunks = _chunks(train, settings.chunk_length if carried else 1)
-    validation_chunks = _chunks(validation, settings.chunk_length if solver.depends_on_held else 1)
+    chunks = torch.as_tensor(chunks_of(train, settings.chunk_length if carried else 1))
+    validation_chunks = torch.as_tensor(chunks_of(validation, settings.chunk_length if solver.depends_on_held else 1))
 
     def validation_loss(rows: Tensor) -> Tensor:
         path = validating.walk_shared(solver, descent.network, rows, with_utility=True)
@@ -248,12 +251,13 @@ def evaluate_path(
 
 @dataclass(frozen=True, eq=False)
 class _Carried:
-    """What each replica held before the trade of each of some consecutive rows, when last they were walked.
+    """What each replica held before the trade of each of some rows, when last they were walked.
 
     Attributes:
         samples: features and targets.
         first_row: row number of the first.
-        held: (R, rows + 1, N), weights; written by every walk.
+        held: (R, 1 + rows from the first to the last, gaps too, N), weights; written by every walk. What is held after
+            the last row of a run is written into the gap that follows it, where nothing starts.
         holding_periods: (R,) of each replica.
     """
 
@@ -265,7 +269,8 @@ class _Carried:
     @staticmethod
     def nothing(samples: Samples, rows: np.ndarray, *, holding_periods: Tensor) -> _Carried:
         """Begin with nothing held at any of `rows`."""
-        held = torch.zeros(len(holding_periods), len(rows) + 1, samples.n_assets, dtype=torch.float64)
+        span = int(rows[-1]) - int(rows[0]) + 1
+        held = torch.zeros(len(holding_periods), span + 1, samples.n_assets, dtype=torch.float64)
         return _Carried(samples, int(rows[0]), held, holding_periods)
 
     def walk(
@@ -312,10 +317,3 @@ def _smoothed(solver: PositionSolver, settings: TrainingSettings, *, n_assets: i
     """Return the solver with the smoothing of a pass along the path."""
     form = "huber" if settings.smoothing_form == "hard" else settings.smoothing_form
     return replace(solver, smoothing=settings.smoothing_at(epoch, n_assets), smoothing_form=form)
-
-
-def _chunks(rows: np.ndarray, length: int) -> Tensor:
-    """Cut consecutive rows into chunks (C, L), the most recent rows first to be kept when they do not divide."""
-    length = min(length, len(rows))
-    count = len(rows) // length
-    return torch.as_tensor(rows[len(rows) - count * length :]).reshape(count, length)

@@ -6,21 +6,54 @@ Source: Lopez de Prado (2018), "Advances in Financial Machine Learning", chapter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from backtest.errors import SettingsError
 
-__all__ = ["WalkForward", "Window"]
+__all__ = ["Block", "WalkForward", "Window"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive test rows of one window that are traded in one backtest path.
+
+    Attributes:
+        path: number of the path.
+        places: where they are in the window's `test`.
+        rows: their row numbers.
+    """
+
+    path: int
+    places: slice
+    rows: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Row numbers of one window, each increasing: `train`, then `validation`, then `test`."""
+    """Row numbers of one window, each increasing.
+
+    Walk-forward windows have `train`, then `validation`, then `test`, each consecutive. Those of
+    `backtest.training.CombinatorialSplits` have gaps in `train` and `test`, and may train on rows after those tested.
+
+    Attributes:
+        train, validation, test: row numbers.
+        path: (len(test),) number of the backtest path in which each test row is traded; None where there is only one.
+    """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    path: np.ndarray | None = None
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The test rows, cut where they are not consecutive and where the path changes."""
+        path = np.zeros(len(self.test), dtype=int) if self.path is None else self.path
+        cuts = np.flatnonzero((np.diff(self.test) > 1) | (np.diff(path) != 0)) + 1
+        edges = [0, *cuts.tolist(), len(self.test)]
+        return [Block(int(path[a]), slice(a, b), self.test[a:b]) for a, b in pairwise(edges)]
 
 
 @dataclass(frozen=True)
@@ -51,6 +84,11 @@ class WalkForward:
             raise SettingsError(
                 f"walk-forward: minimum_train must be from 1 to train ({self.train}), got {self.minimum_train}"
             )
+
+    @property
+    def n_paths(self) -> int:
+        """1: each row is tested once."""
+        return 1
 
     @staticmethod
     def of_history(n_rows: int, *, periods_per_year: float, max_windows: int | None = None) -> WalkForward:

@@ -192,6 +192,7 @@ def test_an_error_in_a_cell_names_it(tmp_path):
         ({"models": {"trees": {"level": 0.9}}}, r"models\.trees with costs\.low: training.*level"),
         ({"run": DOCUMENT["run"] | {"training": {"epoch": 1}}}, r"models\.default with costs\.low: training.*epoch"),
         ({"models": {"trees": {"model": "boosted_trees", "hidden": [8]}}}, r"models\.trees with costs\.low.*hidden"),
+        ({"run": DOCUMENT["run"] | {"combinatorial": {"folds": 4}}}, r"run\.combinatorial: a sweep walks forward"),
         ({"run": {"frequency": "M"}}, "give prices, dataset or market"),
     ],
 )
