@@ -127,6 +127,14 @@ def compare(
     hidden: Annotated[
         str | None, _option(TRAINING, 'Units of each hidden layer; "" is a linear model. Default 32,32.')
     ] = None,
+    tune: Annotated[
+        int | None,
+        _option(
+            TRAINING,
+            "Settings tried for each objective in each window, a count, judged on validation alone (docs/tuning.md). "
+            "Default none: those that stand.",
+        ),
+    ] = None,
     combinatorial: Annotated[
         str | None,
         _option(
@@ -174,6 +182,7 @@ def compare(
         seeds=seeds,
         level=level,
         training=_given(model=model, ensemble=ensemble, hidden=None if hidden is None else _sizes(hidden)) or None,
+        tuning=None if tune is None else {"trials": tune},
         combinatorial=None if combinatorial is None else _folds(combinatorial),
         **_shared(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag),
     )

@@ -43,10 +43,12 @@ from backtest.training import (
     DEFAULT_OBJECTIVES,
     CombinatorialSplits,
     TrainingSettings,
+    TuningSettings,
     WalkForward,
     check_training,
     default_objectives,
     read_of,
+    require_optuna,
 )
 
 __all__ = [
@@ -133,6 +135,7 @@ class RunSettings(_Record):
         lag: periods from a forecast to its fill.
         level: of the intervals.
         training: how models are trained.
+        tuning: what of that is tuned, and how long, the same for every objective; None for nothing.
         walk_forward: windows, in periods; None takes lengths that suit the history.
         combinatorial: test every choice of some folds instead of walking forward (docs/protocol.md).
         max_windows: most windows, when their lengths are left to the history; each costs one training.
@@ -152,6 +155,7 @@ class RunSettings(_Record):
     lag: Annotated[int, Field(ge=0)] = 1
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     training: TrainingSettings = TrainingSettings()
+    tuning: TuningSettings | None = None
     walk_forward: WalkForward | None = None
     combinatorial: CombinatorialSplits | None = None
     max_windows: Annotated[int, Field(ge=1)] | None = None
@@ -162,6 +166,8 @@ class RunSettings(_Record):
         if len(sources) != 1:
             raise ValueError(f"give one of prices, dataset and market, got {sources or 'none'}")
         check_training(self.training, self.objectives, seeds=range(self.seeds))
+        if self.tuning is not None:
+            self.tuning.space_for(self.training)
         if self.walk_forward is not None and self.combinatorial is not None:
             raise ValueError("give walk_forward or combinatorial, which are two ways to cut a history, not both")
         return self
@@ -268,6 +274,7 @@ def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket
         solver=build_solver(settings, market),
         seeds=settings.seeds,
         training=settings.training,
+        tuning=settings.tuning,
         walk_forward=settings.walk_forward,
         combinatorial=settings.combinatorial,
         max_windows=settings.max_windows,
@@ -282,6 +289,9 @@ def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
     panel = market.panel if isinstance(market, SimulatedMarket) else market
     needed = settings.training.kind.package
     packages = PACKAGES if needed is None else (*PACKAGES, needed.name)
+    if settings.tuning is not None:
+        require_optuna()
+        packages = (*packages, "optuna")
     return {
         "settings": settings.model_dump(mode="json"),
         "data_hash": panel.data_hash,

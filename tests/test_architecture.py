@@ -28,6 +28,7 @@ HEAVY = (
     "dask",
     "distributed",
     "lightgbm",
+    "optuna",
     "plotly",
     "ray",
     "skfolio",

@@ -88,6 +88,31 @@ def test_config_repeats_a_run_to_the_last_bit_in_another_number_of_processes(
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_tune_tries_as_often_for_each_objective_and_config_repeats_it(prices: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    options = ["--prices", str(prices), "--frequency", "M", "--quick", "--hidden", "", "--seeds", "1", "--lag", "0"]
+    names = ["squared", "whitened"]
+    done = CliRunner().invoke(
+        app, ["compare", *options, "--objectives", ",".join(names), "--tune", "3", "--json", "--out", str(first)]
+    )
+    assert done.exit_code == 0, done.output
+    repeated = CliRunner().invoke(
+        app, ["compare", "--config", str(first / "config.json"), "--jobs", "1", "--json", "--out", str(again)]
+    )
+    assert repeated.exit_code == 0, repeated.output
+
+    document = json.loads(done.stdout)
+    assert document == json.loads(repeated.stdout)
+    records = [record for name in names for record in document["training"][name]]
+    assert [record["tuning"]["trials"] for record in records] == [3] * len(records)
+    # One holding period, three shrinkages, one seed.
+    assert document["sample"]["n_trials"] == 2 * 3 * 3
+    config = json.loads((first / "config.json").read_text())
+    assert config["settings"]["tuning"]["trials"] == 3
+    assert "optuna" in config["versions"]
+    assert "tuning.settings.learning rate" in (first / "report.html").read_text()
+
+
 def test_objectives_beside_the_default_four_are_asked_for_by_name(prices: Path, tmp_path: Path) -> None:
     names = ["squared", "aligned", "spo_plus", "fenchel_young"]
     options = ["--prices", str(prices), "--quick", "--hidden", "", "--seeds", "1", "--jobs", "1", "--json"]
@@ -184,6 +209,8 @@ def test_config_refuses_other_data(first_run: tuple[Path, dict], prices: Path, t
         (["--prices", "missing.csv"], "missing.csv"),
         (["--config", "missing.json"], "missing.json"),
         (["--hidden", "a"], "--hidden"),
+        (["--tune", "0"], "tuning: trials must be a whole number of at least 1, got 0"),
+        (["--tune", "2", "--config", "runs/config.json"], "takes no other settings, got tuning"),
         (["--combinatorial", "6"], "--combinatorial takes two whole numbers"),
         (["--combinatorial", "6,7"], "test_folds must be at least 2 and below folds (6), got 7"),
     ],
@@ -229,6 +256,7 @@ def test_every_option_is_in_the_help_with_its_unit() -> None:
         "--objectives",
         "--seeds",
         "--hidden",
+        "--tune",
         "--combinatorial",
         "--quick",
         "--jobs",

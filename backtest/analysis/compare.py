@@ -9,7 +9,7 @@ from backtest.analysis.comparison import Comparison
 from backtest.analysis.comparison_plan import ComparisonPlan, Progress
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.solver import PositionSolver
-from backtest.training import CombinatorialSplits, TrainingSettings, WalkForward, default_objectives
+from backtest.training import CombinatorialSplits, TrainingSettings, TuningSettings, WalkForward, default_objectives
 
 __all__ = ["compare"]
 
@@ -21,6 +21,7 @@ def compare(
     solver: PositionSolver,
     seeds: int | Sequence[int] = 4,
     training: TrainingSettings | None = None,
+    tuning: TuningSettings | None = None,
     walk_forward: WalkForward | None = None,
     combinatorial: CombinatorialSplits | None = None,
     max_windows: int | None = None,
@@ -43,6 +44,8 @@ def compare(
         solver: maps forecasts to positions; what its costs estimate is estimated here, causally.
         seeds: how many (0, 1, ...), or which.
         training: which model, how it is trained, and how many seeds a book averages.
+        tuning: how much of that is tuned, with the same budget for every objective, on validation inside each window
+            (docs/tuning.md); None tunes nothing.
         walk_forward: windows; None takes lengths that suit the history.
         combinatorial: test every choice of some folds instead, trained on the others, before and after: a check of
             robustness. Every seed then has one book a path (docs/protocol.md).
@@ -65,6 +68,7 @@ def compare(
         solver=solver,
         seeds=seeds,
         training=training,
+        tuning=tuning,
         walk_forward=walk_forward,
         combinatorial=combinatorial,
         max_windows=max_windows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ from backtest.training import (
     CombinatorialSplits,
     Samples,
     TrainingSettings,
+    TuningSettings,
     WalkForward,
     Window,
     check_training,
     ensemble_labels,
     fit_objectives,
     one_thread,
+    require_optuna,
+    tune_objectives,
 )
 from backtest.training.runs import runs_of
 
@@ -59,7 +63,7 @@ class ComparisonPlan:
         market, samples: the data.
         objectives, seeds: what is trained, in the order to show.
         solver: estimated.
-        training, lag, level: as of `compare`.
+        training, tuning, lag, level: as of `compare`.
         protocol, windows: how the history is cut, and the windows that come of it.
         settings: more settings to keep with the result.
     """
@@ -70,6 +74,7 @@ class ComparisonPlan:
     seeds: tuple[int, ...]
     solver: PositionSolver
     training: TrainingSettings
+    tuning: TuningSettings | None
     protocol: WalkForward | CombinatorialSplits
     windows: tuple[Window, ...]
     lag: int
@@ -84,6 +89,7 @@ class ComparisonPlan:
         solver: PositionSolver,
         seeds: int | Sequence[int],
         training: TrainingSettings | None = None,
+        tuning: TuningSettings | None = None,
         walk_forward: WalkForward | None = None,
         combinatorial: CombinatorialSplits | None = None,
         max_windows: int | None = None,
@@ -97,6 +103,9 @@ class ComparisonPlan:
             raise SettingsError(f"seeds must be different and at least one, got {list(seeds)}")
         training = training or TrainingSettings()
         objectives = check_training(training, objectives, seeds=seeds)
+        if tuning is not None:
+            require_optuna()
+            tuning.space_for(training)  # refused here, before anything is trained
         panel = market.panel if isinstance(market, SimulatedMarket) else market
         samples = Samples.of(panel, lag=lag)
         solver = solver.estimate(panel)
@@ -118,6 +127,7 @@ class ComparisonPlan:
             seeds=seeds,
             solver=solver,
             training=training,
+            tuning=tuning,
             protocol=protocol,
             windows=tuple(protocol.windows(**rows)),
             lag=lag,
@@ -170,7 +180,8 @@ class ComparisonPlan:
         """Train every objective and seed in one window; the result depends on nothing but the plan."""
         window = self.windows[number]
         with one_thread():
-            fitted = fit_objectives(
+            fit = fit_objectives if self.tuning is None else partial(tune_objectives, tuning=self.tuning)
+            fitted = fit(
                 self.samples,
                 self.solver,
                 self.objectives,
@@ -202,8 +213,8 @@ class ComparisonPlan:
             )
             for number, name in enumerate(objectives)
         }
-        # Every setting that validation judged, of the window that tried most; and every seed that was trained.
-        tried = [max(len(fitted.records[name]["validation_utility"]) for fitted in fits) for name in objectives]
+        # Every model that validation judged, of the window that tried most.
+        tried = [max(fitted.records[name]["n_tried"] for fitted in fits) for name in objectives]
         return Comparison(
             results=results,
             information_coefficients=coefficients,
@@ -216,11 +227,12 @@ class ComparisonPlan:
                 "lag": lag,
                 "level": self.level,
                 "training": self.training.described(),
+                "tuning": None if self.tuning is None else self.tuning.described(self.training),
                 **_described_protocol(self.protocol),
                 "windows": [_described(panel, window) for window in self.windows],
             },
             periods_per_year=panel.periods_per_year,
-            n_trials=len(seeds) * sum(tried),
+            n_trials=sum(tried),
             training={name: [dict(fitted.records[name]) for fitted in fits] for name in objectives},
             expected=expected,
             level=self.level,

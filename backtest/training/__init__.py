@@ -16,6 +16,8 @@ from backtest.training.samples import Samples
 from backtest.training.settings import TrainingSettings
 from backtest.training.threads import one_thread
 from backtest.training.tree_growth import BoostingSettings
+from backtest.training.tuning import tune_objectives
+from backtest.training.tuning_settings import TuningSettings, require_optuna
 from backtest.training.windows import WalkForward, Window
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Samples",
     "TrainableModel",
     "TrainingSettings",
+    "TuningSettings",
     "WalkForward",
     "Window",
     "WindowData",
@@ -52,5 +55,7 @@ __all__ = [
     "one_thread",
     "read_of",
     "regret",
+    "require_optuna",
     "spo_plus_loss",
+    "tune_objectives",
 ]

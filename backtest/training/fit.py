@@ -22,7 +22,7 @@ from backtest.training.regressors import RegressorLearner, regressor_maker
 from backtest.training.samples import Samples
 from backtest.training.settings import TrainingSettings
 
-__all__ = ["check_training", "fit_objectives", "fit_with"]
+__all__ = ["check_training", "fit_objectives", "fit_with", "learner_of"]
 
 Model = TypeVar("Model", bound=ForecastModel)
 
@@ -60,7 +60,7 @@ def fit_objectives(
     """
     check_training(settings, objectives, seeds=seeds)
     data = WindowData(samples, solver, train, validation, tuple(seeds), settings)
-    return fit_with(_learner(data), objectives)
+    return fit_with(learner_of(data), objectives)
 
 
 def check_training(settings: TrainingSettings, objectives: Sequence[str], *, seeds: Sequence[int]) -> tuple[str, ...]:
@@ -78,7 +78,8 @@ def check_training(settings: TrainingSettings, objectives: Sequence[str], *, see
     return found
 
 
-def _learner(data: WindowData) -> Learner[Any]:
+def learner_of(data: WindowData) -> Learner[Any]:
+    """Return the way of training that the settings' model has."""
     reads = data.settings.kind.reads
     if "boosting" in reads:
         return BoostingLearner.of(data)

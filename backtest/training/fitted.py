@@ -31,7 +31,7 @@ class FittedObjective:
         warm_start: (S,) name of the objective whose fit was started from; empty text for none.
         moved: share of usable assets whose position answered to the forecast in training; NaN off the path.
         failed: rows along training paths that could not be solved.
-        details: what else was chosen: a ridge, the factors of groups of assets.
+        details: what else was chosen: a ridge, the factors of groups of assets; after tuning, its trials.
     """
 
     objective: str
@@ -59,6 +59,11 @@ class FittedObjective:
             p = self.network.forecast(recent, torch.tensor([last]))[:, 0]
         return torch.where(recent.available[last], p, torch.nan).numpy()
 
+    @property
+    def n_tried(self) -> int:
+        """How many models validation judged: choices times seeds, of all trials where there was tuning."""
+        return int(self.details.get("n_tried", len(self.validation_utility) * len(self.epoch)))
+
     def record(self) -> dict[str, object]:
         """Return what a report tells of this fit."""
         return {
@@ -70,5 +75,6 @@ class FittedObjective:
             "warm_start": list(self.warm_start),
             "moved": self.moved,
             "failed": self.failed,
+            "n_tried": self.n_tried,
             **self.details,
         }

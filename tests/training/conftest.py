@@ -73,13 +73,20 @@ SMALL_FOREST = TrainingSettings(
 )
 
 
+class Toolbox:
+    panel = staticmethod(make_panel)
+    solver = staticmethod(make_solver)
+    small = SMALL
+    small_trees = SMALL_TREES
+    small_forest = SMALL_FOREST
+
+
 @pytest.fixture
 def toolbox():
-    class Toolbox:
-        panel = staticmethod(make_panel)
-        solver = staticmethod(make_solver)
-        small = SMALL
-        small_trees = SMALL_TREES
-        small_forest = SMALL_FOREST
+    return Toolbox
 
+
+@pytest.fixture(scope="module")
+def toolbox_of_module():
+    """The same, for fixtures that a whole module shares."""
     return Toolbox
