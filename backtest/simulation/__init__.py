@@ -19,9 +19,11 @@ from backtest.simulation.policies import (
 from backtest.simulation.quotes import MissingPrices
 from backtest.simulation.result import SimulationResult
 from backtest.simulation.simulator import simulate
+from backtest.simulation.today import DayOrders, orders_of_day
 
 __all__ = [
     "AimPortfolio",
+    "DayOrders",
     "Decision",
     "EqualWeight",
     "Execution",
@@ -37,5 +39,6 @@ __all__ = [
     "SimulationResult",
     "SolverPolicy",
     "TargetWeights",
+    "orders_of_day",
     "simulate",
 ]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 
-from backtest.costs import Cost
 from backtest.errors import SimulationError
-from backtest.market import MarketPanel, MarketSnapshot
-from backtest.simulation.execution import Execution
+from backtest.market import MarketSnapshot
 from backtest.simulation.fills import affordable_share, participation_cap
 from backtest.simulation.ledger import (
     Ledger,
@@ -25,35 +22,11 @@ from backtest.simulation.ledger import (
     whole,
 )
 from backtest.simulation.market_events import note_market_events
+from backtest.simulation.orders import Settings, State, ordered_shares
 from backtest.simulation.policies import Policy
-from backtest.simulation.quotes import Quotes
 from backtest.simulation.record import UNFILLED, Record
-from backtest.simulation.whole_shares import round_to_shares
 
-__all__ = ["Period", "Settings"]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Settings:
-    """What stays the same from period to period.
-
-    Attributes:
-        panel: the market.
-        quotes: the same as the ledger reads it.
-        execution: how orders are filled.
-        rates: of credits, debits and short proceeds, (T,) each.
-        costs: (name, cost) of what is charged.
-        in_currency: wealth is in currency, and costs may depend on it.
-        on_failure: hold, or raise.
-    """
-
-    panel: MarketPanel
-    quotes: Quotes
-    execution: Execution
-    rates: tuple[np.ndarray, np.ndarray, np.ndarray]
-    costs: tuple[tuple[str, Cost], ...]
-    in_currency: bool
-    on_failure: Literal["hold", "raise"]
+__all__ = ["Period"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +76,7 @@ class Period:
         wealth = value.sum(axis=1) + ledger.cash
         held = value / wealth[:, None]
         market = settings.panel.at(row, wealth=wealth if settings.in_currency else None)
-        bought = self._order(row, p, ledger, held, wealth, market)
+        bought = ordered_shares(settings, self.policy, record, State(row, ledger, held, wealth, market), p)
         if next_row:
             fill = self._next_fill(row, ledger)
             broke = fill.wealth <= 0
@@ -174,70 +147,6 @@ class Period:
             fill_wealth=fill.wealth,
         )
         return stop(after, record.ruined) if record.ruined.any() else after
-
-    def _order(
-        self,
-        row: int,
-        p: np.ndarray,
-        ledger: Ledger,
-        held: np.ndarray,
-        wealth: np.ndarray,
-        market: MarketSnapshot,
-    ) -> np.ndarray:
-        """Return the shares to buy (B, N), negative to sell, as decided at the close of `row`."""
-        settings, record, panel = self.settings, self.record, self.settings.panel
-        alive = ~record.ruined
-        tradable = panel.tradable[row] & alive[:, None]
-        seen, free = held, tradable
-        if panel.members is not None:
-            # What leaves the universe is sold, whatever the policy thinks of it.
-            out = tradable & ~panel.members[row]
-            seen, free = np.where(out, 0.0, held), tradable & panel.members[row]
-            for book, column in np.argwhere(out & (held != 0) & np.isfinite(held)).tolist():
-                record.note(row, book, column, "left the universe", f"sells {held[book, column]:.6g}")
-        # Copies: what a policy writes on them is its own.
-        known = seen.copy() if alive.all() else np.where(alive[:, None], seen, 0.0)
-        decision = self.policy.decide(p.copy(), known, market, free)
-        q = record.accept(decision, row=row, held=seen, tradable=free, on_failure=settings.on_failure)
-        if settings.execution.whole_shares:
-            return self._whole_order(row, q, held, ledger, wealth, market, tradable)
-        price = settings.quotes.fillable_price[row]
-        # A name whose weight is already `q` is not touched, to the last bit.
-        return np.where(q == held, 0.0, q * wealth[:, None] / price - ledger.shares)
-
-    def _whole_order(
-        self,
-        row: int,
-        q: np.ndarray,
-        held: np.ndarray,
-        ledger: Ledger,
-        wealth: np.ndarray,
-        market: MarketSnapshot,
-        tradable: np.ndarray,
-    ) -> np.ndarray:
-        """Return the whole shares to buy (B, N), negative to sell; note the constraints that no rounding keeps."""
-        alive = ~self.record.ruined
-        rounded = round_to_shares(
-            np.where(alive[:, None], q, 0.0),
-            np.where(alive[:, None], held, 0.0),
-            price=self.settings.quotes.price[row],
-            wealth=np.where(alive, wealth, np.nan),
-            constraints=self.policy.constraints,
-            market=market,
-            tradable=tradable,
-        )
-        # Where nothing is rounded, what is exceeded has drifted there, or the policy asked for it.
-        rounds: np.ndarray = ~np.all(rounded.untouched, axis=1)
-        for book, broken in rounded.broken.items():
-            if not rounds[book]:
-                continue
-            for name, excess in broken.items():
-                self.record.note(row, book, None, "rounding", f"{name} is exceeded by {excess:.3g} in whole shares")
-        for book in np.flatnonzero(rounded.held_back & alive).tolist():
-            refused = ", ".join(f"{name} by {excess:.3g}" for name, excess in rounded.refused[book].items())
-            self.record.note(row, book, None, "rounding", f"all is held: the best whole shares exceed {refused}")
-        bought = np.where(rounded.untouched, 0.0, rounded.shares - ledger.shares)
-        return np.where(alive[:, None], bought, np.nan)
 
     def _next_fill(self, row: int, ledger: Ledger) -> Fill:
         """Return how an order of `row` is filled in the next row."""

@@ -23,7 +23,8 @@ from backtest.simulation.execution import Execution
 from backtest.simulation.financing import Financing
 from backtest.simulation.inputs import read_forecasts, read_names, read_policy, read_rows, read_wealth, read_weights
 from backtest.simulation.ledger import open_ledger
-from backtest.simulation.period import Period, Settings
+from backtest.simulation.orders import Settings
+from backtest.simulation.period import Period
 from backtest.simulation.policies import Policy
 from backtest.simulation.progress import reporting
 from backtest.simulation.quotes import MissingPrices, Quotes

@@ -121,25 +121,41 @@ class WalkForward:
         Raises:
             SettingsError: the history is too short for one window.
         """
-        gap = lag + 1 + self.embargo
+        end = n_rows - lag - 1  # the rows whose result is known
+        first_test = self._first_test(first_row, end=end, lag=lag)
+        starts = range(first_test, end, self.test)
+        return [self._window(start, min(start + self.test, end), first_row=first_row, lag=lag) for start in starts]
+
+    def window_of(self, row: int, *, first_row: int, lag: int) -> Window:
+        """Return the window in which a row is tested, up to that row: what forecasts of today are trained on.
+
+        Raises:
+            SettingsError: the row is before the first that is tested.
+        """
+        first_test = self._first_test(first_row, end=row + 1, lag=lag)
+        start = first_test + (row - first_test) // self.test * self.test
+        return self._window(start, row + 1, first_row=first_row, lag=lag)
+
+    def _gap(self, lag: int) -> int:
+        return lag + 1 + self.embargo
+
+    def _first_test(self, first_row: int, *, end: int, lag: int) -> int:
         minimum = self.train if self.minimum_train is None else self.minimum_train
-        first_test = first_row + minimum + gap + self.validation + gap
-        if first_test + lag + 1 >= n_rows:
+        first_test = first_row + minimum + self.validation + 2 * self._gap(lag)
+        if first_test >= end:
             raise SettingsError(
-                f"walk-forward: the first test row would be {first_test}, but the history ends at row {n_rows - 1}: "
-                f"shorten train ({minimum}) or validation ({self.validation}), or bring more data"
+                f"walk-forward: the first test row would be {first_test}, but the history ends before it: the last "
+                f"row that can be tested is {end - 1}: shorten train ({minimum}) or validation ({self.validation}), or "
+                "bring more data"
             )
-        windows = []
-        for start in range(first_test, n_rows - lag - 1, self.test):
-            validation_end = start - gap
-            validation_start = validation_end - self.validation
-            train_end = validation_start - gap
-            train_start = max(first_row, train_end - self.train)
-            windows.append(
-                Window(
-                    np.arange(train_start, train_end),
-                    np.arange(validation_start, validation_end),
-                    np.arange(start, min(start + self.test, n_rows - lag - 1)),
-                )
-            )
-        return windows
+        return first_test
+
+    def _window(self, start: int, stop: int, *, first_row: int, lag: int) -> Window:
+        gap = self._gap(lag)
+        validation_end = start - gap
+        validation_start = validation_end - self.validation
+        train_end = validation_start - gap
+        train_start = max(first_row, train_end - self.train)
+        return Window(
+            np.arange(train_start, train_end), np.arange(validation_start, validation_end), np.arange(start, stop)
+        )

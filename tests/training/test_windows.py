@@ -42,6 +42,13 @@ def test_no_label_reaches_a_later_part_and_every_row_is_tested_once(
             assert earlier[-1] + lag + 1 + embargo < later[0]
     tested = np.concatenate([window.test for window in windows])
     assert np.array_equal(tested, np.arange(first_test, n_rows - lag - 1))
+    for window in windows:
+        for row in window.test[[0, -1]].tolist():
+            # What today's forecast is trained on is what a backtest of that day was trained on.
+            today = walk.window_of(row, first_row=first_row, lag=lag)
+            assert np.array_equal(today.train, window.train)
+            assert np.array_equal(today.validation, window.validation)
+            assert np.array_equal(today.test, window.test[window.test <= row])
 
 
 @pytest.mark.parametrize("n_rows", [100, 200, 1500, 9000])
@@ -55,7 +62,7 @@ def test_a_limit_on_windows_is_kept(n_rows, most):
 def test_too_short_a_history_says_which_row_is_missing():
     walk = WalkForward(train=50, validation=10, test=10)
 
-    with pytest.raises(SettingsError, match="first test row would be 64, but the history ends at row 49"):
+    with pytest.raises(SettingsError, match=r"first test row would be 64.*the last row that can be tested is 47"):
         walk.windows(first_row=0, n_rows=50, lag=1)
 
 
