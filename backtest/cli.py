@@ -300,15 +300,16 @@ def _compare(settings: Any, recorded_hash: str | None, *, jobs: int | None, out:
     from backtest.configuration import describe_run, load_market, plan_comparison, source_name
 
     market = load_market(settings)
-    description = describe_run(settings, market)
-    if recorded_hash not in (None, description["data_hash"]):
+    data_hash = describe_run(settings, market)["data_hash"]
+    if recorded_hash not in (None, data_hash):
         raise SettingsError(
-            f"the data are not those of the recorded run: their hash is {description['data_hash'][:12]}, "
+            f"the data are not those of the recorded run: their hash is {data_hash[:12]}, "
             f"the run's {str(recorded_hash)[:12]}. Bring the data of that time back, or start a new run"
         )
+    plan = plan_comparison(settings, market)
     with _progress() as progress:
-        comparison = plan_comparison(settings, market).run(n_jobs=jobs, progress=progress)
-    _finish(comparison, description, name=source_name(settings), out=out, as_json=as_json)
+        comparison = plan.run(n_jobs=jobs, progress=progress)
+    _finish(comparison, dict(plan.settings), name=source_name(settings), out=out, as_json=as_json)
 
 
 def _run(
@@ -343,6 +344,8 @@ def _run(
             settings=description,
             progress=progress,
         )
+    # With more data, as on the next day, these would be others.
+    description |= {key: comparison.settings[key] for key in ("first_forecast", "refit_every")}
     name = f"{'-'.join(strategies).lower()}-{source_name(settings)}"
     _finish(comparison, description, name=name, out=out, as_json=as_json)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -268,7 +269,7 @@ def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
 
 def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> ComparisonPlan:
     """Return the comparison that settings ask for, before anything is trained."""
-    return ComparisonPlan.of(
+    plan = ComparisonPlan.of(
         market,
         settings.objectives,
         solver=build_solver(settings, market),
@@ -280,8 +281,8 @@ def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket
         max_windows=settings.max_windows,
         lag=settings.lag,
         level=settings.level,
-        settings=describe_run(settings, market),
     )
+    return replace(plan, settings=describe_run(_with_windows(settings, plan), market))
 
 
 def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> dict[str, Any]:
@@ -297,6 +298,14 @@ def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
         "data_hash": panel.data_hash,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
+
+
+def _with_windows(settings: RunSettings, plan: ComparisonPlan) -> RunSettings:
+    """Return the settings with the lengths of the windows, where these were left to the history.
+
+    A record of a run must have them: with more data, as on the next day, they would be others.
+    """
+    return settings.model_copy(update={"walk_forward": plan.protocol}) if settings.combinatorial is None else settings
 
 
 def source_name(settings: RunSettings) -> str:

@@ -176,9 +176,17 @@ class ComparisonPlan:
                 progress("training", len(fits), count)
         return self.finish(fits, progress=progress)
 
+    @property
+    def first_row(self) -> int:
+        """First row with features and risk."""
+        return max(self.samples.first_row, self.solver.first_row)
+
     def fit_window(self, number: int) -> WindowFit:
         """Train every objective and seed in one window; the result depends on nothing but the plan."""
-        window = self.windows[number]
+        return self.fit(self.windows[number])
+
+    def fit(self, window: Window) -> WindowFit:
+        """Train every objective and seed in a window."""
         with one_thread():
             fit = fit_objectives if self.tuning is None else partial(tune_objectives, tuning=self.tuning)
             fitted = fit(

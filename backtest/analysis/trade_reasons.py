@@ -50,7 +50,9 @@ class TradeReasons:
         return "\n".join(f"{row.symbol}: {row.why}" for row in self.table.itertuples())
 
 
-def trade_reasons(orders: DayOrders, solver: PositionSolver, *, columns: Sequence[int] | None = None) -> TradeReasons:
+def trade_reasons(
+    orders: DayOrders, solver: PositionSolver, *, columns: Sequence[int] | np.ndarray | None = None
+) -> TradeReasons:
     """Explain trades.
 
     Args:
