@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.errors import BacktestError, SettingsError
+from backtest.commands.positions import positions
+from backtest.commands.shared import DATA, OUTPUT, PORTFOLIO, TRAINING, errors_as_messages, option
+from backtest.errors import SettingsError
 
 if TYPE_CHECKING:
     from backtest.analysis import Comparison
@@ -24,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Backtest cost-aware portfolios: does training on what the portfolio does beat squared error?",
 )
+app.command()(positions)
 
 
 class Frequency(StrEnum):
@@ -42,27 +45,16 @@ class Market(StrEnum):
     LIQUIDITY = "liquidity"
 
 
-DATA = "Data"
-PORTFOLIO = "Portfolio"
-TRAINING = "Training"
-OUTPUT = "Output"
-
-
-def _option(panel: str, text: str, *names: str, **more: Any) -> Any:
-    """One option under a heading of the help page; `text` says its unit and its default."""
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
-
-
-PricesOption = Annotated[Path | None, _option(DATA, "CSV or Parquet file of prices, wide or long.")]
+PricesOption = Annotated[Path | None, option(DATA, "CSV or Parquet file of prices, wide or long.")]
 DatasetOption = Annotated[
-    str | None, _option(DATA, "Bundled data set: sp500-20 (20 US stocks, 1990-2022), which is the default.")
+    str | None, option(DATA, "Bundled data set: sp500-20 (20 US stocks, 1990-2022), which is the default.")
 ]
 FrequencyOption = Annotated[
-    Frequency | None, _option(DATA, "Period that prices are resampled to: D day, W week, M month. Default W.")
+    Frequency | None, option(DATA, "Period that prices are resampled to: D day, W week, M month. Default W.")
 ]
 CostOption = Annotated[
     list[str] | None,
-    _option(
+    option(
         PORTFOLIO,
         "One cost; repeat for more. half_spread: bp of the traded value, each way (default 5). impact: b in the "
         "square-root law of impact, about 1 (0), for a book of wealth: currency (1e8). l1: bp of |position| a period, "
@@ -73,22 +65,22 @@ CostOption = Annotated[
     ),
 ]
 LeverageOption = Annotated[
-    float | None, _option(PORTFOLIO, "Limit on longs plus shorts, multiples of wealth. Default 2.")
+    float | None, option(PORTFOLIO, "Limit on longs plus shorts, multiples of wealth. Default 2.")
 ]
 PositionLimitOption = Annotated[
-    float | None, _option(PORTFOLIO, "Limit on each |position|, fraction of wealth. Default none.")
+    float | None, option(PORTFOLIO, "Limit on each |position|, fraction of wealth. Default none.")
 ]
 NeutralOption = Annotated[
     bool | None,
-    _option(PORTFOLIO, "Longs and shorts are worth the same. Default yes.", "--dollar-neutral/--no-dollar-neutral"),
+    option(PORTFOLIO, "Longs and shorts are worth the same. Default yes.", "--dollar-neutral/--no-dollar-neutral"),
 ]
 LagOption = Annotated[
-    int | None, _option(PORTFOLIO, "Periods from a forecast to its fill; 0 fills at its own close. Default 1.")
+    int | None, option(PORTFOLIO, "Periods from a forecast to its fill; 0 fills at its own close. Default 1.")
 ]
 OutOption = Annotated[
-    Path | None, _option(OUTPUT, "Folder for report.html, comparison.json and config.json. Default runs/NAME.")
+    Path | None, option(OUTPUT, "Folder for report.html, comparison.json and config.json. Default runs/NAME.")
 ]
-JsonOption = Annotated[bool, _option(OUTPUT, "Print the result as one JSON document.", "--json")]
+JsonOption = Annotated[bool, option(OUTPUT, "Print the result as one JSON document.", "--json")]
 
 
 @app.command()
@@ -96,24 +88,22 @@ def compare(
     prices: PricesOption = None,
     dataset: DatasetOption = None,
     market: Annotated[
-        Market | None, _option(DATA, "Simulated market instead of prices: daily, and its truth is known.")
+        Market | None, option(DATA, "Simulated market instead of prices: daily, and its truth is known.")
     ] = None,
-    market_seed: Annotated[
-        int | None, _option(DATA, "Draw of the simulated market, a whole number. Default 0.")
-    ] = None,
+    market_seed: Annotated[int | None, option(DATA, "Draw of the simulated market, a whole number. Default 0.")] = None,
     frequency: FrequencyOption = None,
     objectives: Annotated[
         str | None,
-        _option(
+        option(
             TRAINING,
             "Names separated by commas. Default squared,whitened,aligned,misaligned; also rank_correlation, sharpe, "
             "spo_plus, fenchel_young, and blends such as '0.5 whitened + 0.5 aligned'.",
         ),
     ] = None,
-    seeds: Annotated[int | None, _option(TRAINING, "Models for each objective, a count. Default 4.")] = None,
+    seeds: Annotated[int | None, option(TRAINING, "Models for each objective, a count. Default 4.")] = None,
     model: Annotated[
         str | None,
-        _option(
+        option(
             TRAINING,
             "linear, mlp, gru, convolution, boosted_trees, or a scikit-learn class such as "
             "sklearn.ensemble.ExtraTreesRegressor. Default mlp.",
@@ -122,14 +112,14 @@ def compare(
     ] = None,
     ensemble: Annotated[
         int | None,
-        _option(TRAINING, "Seeds whose forecasts are averaged into one book; it divides --seeds. Default 1."),
+        option(TRAINING, "Seeds whose forecasts are averaged into one book; it divides --seeds. Default 1."),
     ] = None,
     hidden: Annotated[
-        str | None, _option(TRAINING, 'Units of each hidden layer; "" is a linear model. Default 32,32.')
+        str | None, option(TRAINING, 'Units of each hidden layer; "" is a linear model. Default 32,32.')
     ] = None,
     tune: Annotated[
         int | None,
-        _option(
+        option(
             TRAINING,
             "Settings tried for each objective in each window, a count, judged on validation alone (docs/tuning.md). "
             "Default none: those that stand.",
@@ -137,7 +127,7 @@ def compare(
     ] = None,
     combinatorial: Annotated[
         str | None,
-        _option(
+        option(
             TRAINING,
             "Instead of walking forward, test every choice of TEST of FOLDS folds, trained on the others, before and "
             "after: a check of robustness (docs/protocol.md). Counts: 6,2 trains 15 times, for 5 paths.",
@@ -146,7 +136,7 @@ def compare(
     ] = None,
     quick: Annotated[
         bool,
-        _option(
+        option(
             TRAINING,
             "A first look in under 30 seconds once the solver is compiled: 2 seeds, fewer windows and passes.",
             "--quick",
@@ -154,17 +144,15 @@ def compare(
     ] = False,
     jobs: Annotated[
         int | None,
-        _option(
-            TRAINING, "Processes that train, a count; no result depends on it. Default one a core; 1 with --quick."
-        ),
+        option(TRAINING, "Processes that train, a count; no result depends on it. Default one a core; 1 with --quick."),
     ] = None,
     cost: CostOption = None,
     leverage: LeverageOption = None,
     position_limit: PositionLimitOption = None,
     dollar_neutral: NeutralOption = None,
     lag: LagOption = None,
-    level: Annotated[float | None, _option(OUTPUT, "Level of the intervals, a probability. Default 0.95.")] = None,
-    config: Annotated[Path | None, _option(OUTPUT, "config.json of an earlier run: repeat it to the last bit.")] = None,
+    level: Annotated[float | None, option(OUTPUT, "Level of the intervals, a probability. Default 0.95.")] = None,
+    config: Annotated[Path | None, option(OUTPUT, "config.json of an earlier run: repeat it to the last bit.")] = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -186,7 +174,7 @@ def compare(
         combinatorial=None if combinatorial is None else _folds(combinatorial),
         **_shared(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag),
     )
-    with _errors_as_messages():
+    with errors_as_messages():
         if config is not None:
             if options or quick:
                 others = ", ".join([*options, *(["quick"] if quick else [])])
@@ -210,10 +198,10 @@ def run(
     frequency: FrequencyOption = None,
     start: Annotated[
         str | None,
-        _option(DATA, "Date of the first forecast, YYYY-MM-DD. Default after 5 years, or 40% of a shorter history."),
+        option(DATA, "Date of the first forecast, YYYY-MM-DD. Default after 5 years, or 40% of a shorter history."),
     ] = None,
     refit_every: Annotated[
-        int | None, _option(TRAINING, "Periods between two fits of a strategy. Default a year.")
+        int | None, option(TRAINING, "Periods between two fits of a strategy. Default a year.")
     ] = None,
     cost: CostOption = None,
     leverage: LeverageOption = None,
@@ -227,7 +215,7 @@ def run(
     from backtest.configuration import settings_with_presets
 
     options = _given(**_shared(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag))
-    with _errors_as_messages():
+    with errors_as_messages():
         settings = settings_with_presets(_with_source(options), quick=False)
         _run(settings, strategies, start=start, refit_every=refit_every, out=out, as_json=as_json)
 
@@ -243,16 +231,16 @@ def sweep(
     ],
     engine: Annotated[
         str,
-        _option(
+        option(
             TRAINING,
             "local, ray://HOST:PORT, ray://auto or dask://HOST:PORT; no result depends on it. Default local.",
         ),
     ] = "local",
     jobs: Annotated[
-        int | None, _option(TRAINING, "Tasks at a time, a count. Default one a core, or all that a cluster has.")
+        int | None, option(TRAINING, "Tasks at a time, a count. Default one a core, or all that a cluster has.")
     ] = None,
     out: Annotated[
-        Path | None, _option(OUTPUT, "Folder of the sweep, which all workers see. Default runs/CONFIG.")
+        Path | None, option(OUTPUT, "Folder of the sweep, which all workers see. Default runs/CONFIG.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -261,7 +249,7 @@ def sweep(
     Ends with a judgement of all variants together: the choice on validation, its overfitting, and what is more than
     luck.
     """
-    with _errors_as_messages():
+    with errors_as_messages():
         from backtest.analysis.comparison import plain
         from backtest.sweep import judge, read_sweep, run_sweep
         from backtest.sweep.display import live_report, shown
@@ -469,16 +457,6 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
-
-
-@contextmanager
-def _errors_as_messages() -> Iterator[None]:
-    """Turn this library's errors into one message and exit code 2; anything else is a bug and shows its trace."""
-    try:
-        yield
-    except BacktestError as error:
-        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ __all__ = ["METHODS", "Trial", "draw_trial", "regret_of", "regrets"]
 
 N_ASSETS, N_FEATURES, N_FACTORS = 50, 5, 4
 STEPS = 40
-"""Steps of L-BFGS, each an evaluation or two. They reach the minimum of SPO+, which is convex: 200 change no digit shown."""
+"""Steps of L-BFGS, each an evaluation or two. They reach the minimum of SPO+, which is convex: 200 change no digit."""
 
 ROWS_AT_ONCE = 500
 

@@ -29,9 +29,9 @@ from study_words import (
     windows_table,
 )
 
-from backtest.simulation.saving import whole_file
 from backtest.sweep import judge
 from backtest.sweep.judgement import Judgement
+from backtest.whole_files import whole_file
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWS = 8

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from backtest.simulation.saving import whole_file
 from backtest.sweep import Sweep, run_sweep
 from backtest.sweep.run import Report
+from backtest.whole_files import whole_file
 
 __all__ = ["DOCUMENT", "FALSE_BEFORE", "FALSE_WEEKS", "OBJECTIVES", "PANEL", "run_real", "without_false_prices"]
 

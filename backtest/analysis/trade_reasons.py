@@ -142,27 +142,39 @@ def _why(orders: DayOrders, limits: ShareLimits, step: _Step, *, whole: bool) ->
         return "; ".join(f"{kind}: {detail}" for kind, detail in zip(told["kind"], told["detail"], strict=True))
     if np.isnan(step.forecast):
         return "no forecast: what is held is kept"
-    one = "one more share" if whole else "more"
-    earns = f"{one} would be forecast to earn {step.forecast / BASIS_POINT:+.2f} bp a period and cost "
-    earns += f"{(step.forecast - step.left) / BASIS_POINT:.2f} in risk and costs"
-    worth = f"{one} would be worth {step.left / BASIS_POINT:.2f} bp a period"
+    one = "the next share" if whole else "a little more"
+    cost = step.forecast - step.left
+    used_up = f"{one}: forecast {_points(step.forecast)}, risk and costs {_points(cost)} bp a period"
+    worth = f"{one} is worth {_points(step.left)} bp a period"
     if orders.bought[column] == 0 and step.left <= 0:
-        return f"not {'bought' if step.sign > 0 else 'sold'}: {earns}"
+        return f"not {'bought' if step.sign > 0 else 'sold'}: {used_up}"
     if step.undone > NOTHING:
         asks = _broken_by(orders, limits, step, -1.0)
-        why = f"{asks} asks for it" if asks else "whole shares" if whole else "limits on several names together"
-        return f"{earns}; as much is traded because: {why}"
+        if asks or not whole:
+            asked = f"{asks or 'limits on several names together'} asks for it"
+            return f"{asked}: by itself the last of it loses {_points(step.undone)} bp a period"
+        return f"whole shares: a part of the last one loses {_points(step.undone)} bp a period"
     if step.left <= NOTHING:
-        return earns
+        return used_up
     stops = _broken_by(orders, limits, step, 1.0)
     if stops:
-        return f"{stops} stops it: without, {worth}"
-    return f"rounding to whole shares: {worth}" if whole else f"{worth}: limits on several names together stop it"
+        return f"{stops} stops it: {worth}"
+    return f"whole shares: {worth}" if whole else f"limits on several names together stop it: {worth}"
+
+
+def _points(value: float) -> str:
+    return f"{value / BASIS_POINT + 0.0:.2f}"
 
 
 def _broken_by(orders: DayOrders, limits: ShareLimits, step: _Step, way: float) -> str:
-    """Return the limits that one step more would break, or, with `way` -1, one step back."""
+    """Return the limits that one step more would break, or, with `way` -1, one step back.
+
+    An equality counts whenever it has a say in the name: whole shares keep it to a tolerance, within which a step may
+    happen to bring it nearer.
+    """
     further, nothing_allowed = orders.q.copy(), np.zeros(len(limits.high))
     further[step.column] += way * step.sign * step.size
     broken, before = limits.broken(further, nothing_allowed), limits.broken(orders.q, nothing_allowed)
-    return " and ".join(sorted(name for name, excess in broken.items() if excess > before.get(name, 0.0)))
+    names = {name for name, excess in broken.items() if excess > before.get(name, 0.0)}
+    rows = np.flatnonzero(limits.equal[: len(limits.matrix)] & (limits.matrix[:, step.column] != 0))
+    return " and ".join(sorted(names | {limits.names[owner] for owner in limits.owner[rows]}))

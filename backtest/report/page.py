@@ -8,7 +8,6 @@ or not at all.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from html import escape
@@ -21,6 +20,7 @@ from backtest.analysis.summary import members
 from backtest.report.drawing import DARK
 from backtest.report.figures import CHARTS, Chart
 from backtest.report.tables import differences_html, measures_html, number, paths_html, settings_html, training_html
+from backtest.whole_files import write_text
 
 if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison, Difference
@@ -37,9 +37,9 @@ def write_report(comparison: Comparison, directory: str | Path) -> Path:
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
-    _replace(folder / "comparison.json", document + "\n")
+    write_text(folder / "comparison.json", document + "\n")
     page = folder / "report.html"
-    _replace(page, page_html(comparison))
+    write_text(page, page_html(comparison))
     return page
 
 
@@ -181,15 +181,3 @@ def _part(name: str) -> str:
 def _inert(text: str) -> str:
     """JSON that cannot close the script element it stands in."""
     return text.replace("<", "\\u003c")
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

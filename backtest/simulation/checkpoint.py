@@ -23,7 +23,7 @@ from backtest.market import MarketPanel
 from backtest.simulation.ledger import Ledger
 from backtest.simulation.policies import Policy
 from backtest.simulation.record import Record
-from backtest.simulation.saving import whole_file
+from backtest.whole_files import whole_file
 
 __all__ = ["Checkpoint", "fingerprint"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from backtest.errors import BacktestError, SettingsError, WorkerError
-from backtest.simulation.saving import whole_file
 from backtest.sweep.engines import open_engine
 from backtest.sweep.settings import Cell, Sweep, parts_of
 from backtest.sweep.table import rows_of, series_of
 from backtest.sweep.workplace import Workplace
+from backtest.whole_files import whole_file
 
 __all__ = ["run_sweep"]
 

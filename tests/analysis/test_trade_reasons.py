@@ -69,7 +69,7 @@ def test_without_limits_nothing_is_left_of_the_forecast_of_what_is_traded(panel)
 
 def test_a_limit_that_stops_a_trade_is_named(panel):
     _, _, table = reasons_of(panel, PositionLimit(0.05))
-    assert table.loc["A", "why"].startswith("PositionLimit(0.05) stops it: without, more would be worth")
+    assert table.loc["A", "why"].startswith("PositionLimit(0.05) stops it: a little more is worth")
     assert table.loc["A", "left"] > 1
 
     _, _, table = reasons_of(panel, LeverageLimit(0.1))
@@ -78,19 +78,23 @@ def test_a_limit_that_stops_a_trade_is_named(panel):
     _, _, table = reasons_of(panel, DollarNeutral())
     assert table.loc["A", "why"].startswith("DollarNeutral stops it")
     # Sold to pay for what is bought, further than its own forecast is worth.
-    assert table.loc["B", "why"].endswith("as much is traded because: DollarNeutral asks for it")
+    assert table.loc["B", "why"].startswith("DollarNeutral asks for it: by itself the last of it loses 2.91 bp")
 
 
 def test_what_is_not_traded_is_explained_too(panel):
     orders, _, table = reasons_of(panel, columns=[2, 3], risk=Ridge(1e-3))
 
     assert not orders.bought[[2, 3]].any()
-    assert table.loc["C", "why"].startswith("not bought: more would be forecast to earn +0.05 bp a period and cost")
+    assert table.loc["C", "why"].startswith("not bought: a little more: forecast 0.05, risk and costs")
     assert table.loc["D", "why"] == "no forecast: what is held is kept"
 
 
 def test_whole_shares_are_explained_by_the_next_share(panel):
     _, _, table = reasons_of(panel, whole=True)
 
-    assert all("one more share would be forecast" in why or "rounding" in why for why in table["why"])
-    assert "one more share would be forecast" in table.loc["A", "why"]
+    assert all(why.startswith(("the next share: forecast", "whole shares:")) for why in table["why"])
+    assert table.loc["A", "why"].startswith("the next share: forecast 20.00, risk and costs 20.0")
+
+    _, _, table = reasons_of(panel, DollarNeutral(), whole=True)
+    # However the rounding of all names together happens to lie.
+    assert all("DollarNeutral" in why for why in table["why"])

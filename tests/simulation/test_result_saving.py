@@ -12,7 +12,7 @@ from traded_runs import drawn_run, simulated
 
 from backtest.errors import DataError
 from backtest.simulation import EqualWeight, SimulationResult, simulate
-from backtest.simulation.saving import whole_file
+from backtest.whole_files import whole_file
 
 
 def assert_same(found, expected):

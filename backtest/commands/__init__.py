@@ -1,0 +1,1 @@
+"""Commands of the shell, a file each; `backtest.cli` puts them together."""

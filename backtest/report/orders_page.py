@@ -1,0 +1,160 @@
+"""One page of a day's orders: what to trade, what it should cost, which limits hold, and why no more of each."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from backtest.analysis.trade_reasons import TradeReasons
+from backtest.report.tables import number
+from backtest.simulation import DayOrders
+from backtest.whole_files import write_text
+
+__all__ = ["orders_html", "write_orders"]
+
+
+class ExplainedDay(Protocol):
+    """What the page shows; `backtest.daily.Day` is one."""
+
+    @property
+    def orders(self) -> DayOrders: ...
+    @property
+    def reasons(self) -> TradeReasons: ...
+    @property
+    def untraded(self) -> TradeReasons: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def forecast_date(self) -> pd.Timestamp: ...
+
+
+def write_orders(day: ExplainedDay, path: str | Path) -> Path:
+    """Write the orders as CSV, and the page beside it with the same name; return the page's path.
+
+    Each file is there whole or as it was before.
+    """
+    path = Path(path)
+    write_text(path, day.orders.table().to_csv(index=False))
+    page = path.with_suffix(".html")
+    write_text(page, orders_html(day))
+    return page
+
+
+def orders_html(day: ExplainedDay) -> str:
+    """Return the whole page as text."""
+    orders = day.orders
+    listed = orders.table()
+    title = f"{len(listed)} orders for the close of {orders.date:%Y-%m-%d}"
+    traded = float(listed["value"].abs().sum())
+    costs = [f"{name.replace('_', ' ')} {cost.sum():,.2f}" for name, cost in orders.costs.items()]
+    lines = [
+        f"{day.source}. Forecast made at the close of {day.forecast_date:%Y-%m-%d}.",
+        f"Wealth {orders.wealth:,.0f}; {traded:,.0f} traded, {100 * traded / orders.wealth:.1f}% of it. Leverage "
+        f"{abs(orders.held).sum():.2f} before, {abs(orders.q).sum():.2f} after; net {number(orders.q.sum(), 3)}.",
+        f"Expected costs, of the trades and of one period: {', '.join(costs) or 'none'}.",
+    ]
+    broken = [f"{name} by {excess:.3g}" for name, excess in orders.broken.items()]
+    limits = (
+        f'<p class="note">Not kept after the trades: {escape(", ".join(broken))}.</p>'
+        if broken
+        else '<p class="sample">All limits hold after the trades.</p>'
+    )
+    events = "".join(
+        f'<p class="note">{escape(row["asset"] or "book")}: {escape(row["kind"])}: {escape(row["detail"])}</p>'
+        for row in orders.events.to_dict(orient="records")
+    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{escape(title)}</title>
+<style>{files("backtest.report").joinpath("page.css").read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{escape(title)}</h1>
+{"".join(f'<p class="verdict">{escape(line)}</p>' for line in lines)}
+{limits}
+{events}
+</header>
+<div class="grid">
+{_section("Orders", "shares, currency, and weights in % of wealth", _orders_table(listed))}
+{_section("Why no more of each", _UNITS, _reasons_table(day.reasons.table))}
+{_section("Not traded", _UNTRADED, _reasons_table(day.untraded.table))}
+</div>
+</main>
+</body>
+</html>
+"""
+
+
+_UNITS = (
+    "basis points a period that one unit of weight more would earn, and what each cost would take of it; costs that "
+    "are paid at the trade are spread over the holding period"
+)
+_UNTRADED = "the largest forecasts, and what is held, in the direction of the forecast"
+
+
+def _section(title: str, unit: str, body: str) -> str:
+    return (
+        f'<section class="card wide"><h2>{escape(title)}</h2><p class="unit">{escape(unit)}</p>'
+        f'<div class="scroll">{body}</div></section>'
+    )
+
+
+def _orders_table(listed: pd.DataFrame) -> str:
+    if listed.empty:
+        return "<p>Nothing to trade.</p>"
+    costs = [name for name in listed.columns if name.startswith("expected_")]
+    heads = ["symbol", "side", "shares", "price", "value", "after", "weight before", "weight after"]
+    heads += [name.replace("_", " ") for name in costs]
+    rows = []
+    for row in listed.to_dict(orient="records"):
+        cells = [
+            escape(str(row["side"])),
+            number(row["shares"], 0 if float(row["shares"]).is_integer() else 4),
+            number(row["price"], 2),
+            number(row["value"], 0, sign=True),
+            number(row["shares_after"], 0 if float(row["shares_after"]).is_integer() else 4),
+            number(100 * row["weight_before"], 2),
+            number(100 * row["weight_after"], 2),
+            *(number(row[name], 2) for name in costs),
+        ]
+        rows.append((str(row["symbol"]), cells))
+    return _table(heads, rows)
+
+
+def _reasons_table(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "<p>None.</p>"
+    numbers = [name for name in table.columns if name not in ("symbol", "direction", "why")]
+    heads = ["symbol", "", *(name.replace("_", " ") for name in numbers), "why"]
+    rows = [
+        (
+            str(row["symbol"]),
+            [
+                escape(str(row["direction"])),
+                *(number(row[name], 2) for name in numbers),
+                escape(str(row["why"])),
+            ],
+        )
+        for row in table.to_dict(orient="records")
+    ]
+    return _table(heads, rows, kind="reasons")
+
+
+def _table(heads: list[str], rows: list[tuple[str, list[str]]], *, kind: str = "orders") -> str:
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for label, cells in rows
+    )
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
