@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.commands.check import check
 from backtest.commands.positions import positions
 from backtest.commands.shared import DATA, OUTPUT, PORTFOLIO, TRAINING, errors_as_messages, option
 from backtest.errors import SettingsError
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Backtest cost-aware portfolios: does training on what the portfolio does beat squared error?",
 )
 app.command()(positions)
+app.command()(check)
 
 
 class Frequency(StrEnum):

@@ -1,0 +1,20 @@
+"""Checks that users run on what they wrote before trusting a backtest of it."""
+
+from __future__ import annotations
+
+from backtest.contracts.constraints import ConstraintReport, check_constraint
+from backtest.contracts.costs import CostReport, check_cost
+from backtest.contracts.files import Checked, check_file
+from backtest.contracts.policies import check_policy
+from backtest.contracts.strategies import check_strategy
+
+__all__ = [
+    "Checked",
+    "ConstraintReport",
+    "CostReport",
+    "check_constraint",
+    "check_cost",
+    "check_file",
+    "check_policy",
+    "check_strategy",
+]

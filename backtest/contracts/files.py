@@ -1,0 +1,122 @@
+"""Checks of everything in a Python file: its strategies, costs, constraints and policies, each by what fits."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from backtest.contracts.constraints import check_constraint
+from backtest.contracts.costs import check_cost
+from backtest.contracts.policies import check_policy
+from backtest.contracts.strategies import check_strategy
+from backtest.costs import Constraint, Cost
+from backtest.errors import BacktestError, SettingsError
+from backtest.market import MarketPanel
+from backtest.simulation import Policy
+from backtest.strategy import Strategy
+
+__all__ = ["Checked", "check_file"]
+
+KINDS: tuple[tuple[str, type], ...] = (
+    ("strategy", Strategy),
+    ("cost", Cost),
+    ("constraint", Constraint),
+    ("policy", Policy),
+)
+ROWS = 3
+"""Rows of the market that a cost is checked on."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of one object of a file.
+
+    Attributes:
+        name: of the class, or of the module's variable.
+        kind: "strategy", "cost", "constraint" or "policy".
+        passed: None where it could not be checked.
+        told: what was found, in words.
+    """
+
+    name: str
+    kind: str
+    passed: bool | None
+    told: str
+
+
+def check_file(path: str | Path, panel: MarketPanel) -> tuple[Checked, ...]:
+    """Check every class that a file defines, and every object of such classes that it makes.
+
+    A class that needs arguments is checked by the objects that the file makes of it at its top level; if there are
+    none, that is said. Nothing that the file imports is checked; a file with nothing of its own gives nothing.
+
+    Args:
+        path: a Python file; it is run.
+        panel: the market to check on.
+
+    Raises:
+        SettingsError: there is no such file, or it cannot be run.
+    """
+    return tuple(_checks(_loaded(Path(path)), panel))
+
+
+def _loaded(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"checked_{file.stem}", file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise SettingsError(f"{file}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Registered before it runs, as dataclasses look their module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SettingsError(f"{file}: cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _checks(module: ModuleType, panel: MarketPanel) -> Iterator[Checked]:
+    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    for kind, base in KINDS:
+        for cls in (each for each in own if issubclass(each, base) and not inspect.isabstract(each)):
+            made = {name: value for name, value in vars(module).items() if type(value) is cls}
+            needed = [
+                name
+                for name, parameter in inspect.signature(cls).parameters.items()
+                if parameter.default is parameter.empty
+                and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            ]
+            if not needed:
+                yield _checked(cls.__name__, kind, cls, panel)
+            elif not made:
+                told = f"needs {', '.join(needed)}: make one at the top of the file, as example = {cls.__name__}(...)"
+                yield Checked(cls.__name__, kind, None, told)
+            for name, value in made.items():
+                yield _checked(name, kind, lambda value=value: value, panel)  # type: ignore[misc]
+
+
+def _checked(name: str, kind: str, make: Callable[[], Any], panel: MarketPanel) -> Checked:
+    try:
+        if kind == "strategy":
+            check_strategy(make, panel)
+            told = "keeps its contract: no look-ahead, the same bits twice, history left alone"
+        elif kind == "policy":
+            check_policy(lambda _: make(), panel)
+            told = "keeps its contract: no look-ahead, the same bits twice, books do not depend on each other"
+        elif kind == "constraint":
+            told = str(check_constraint(make(), panel=panel))
+        else:
+            cost = make().estimate(panel)
+            last = panel.n_periods - 1
+            rows = list(range(max(last - ROWS, min(cost.first_row, last)), last))
+            told = str(check_cost(cost, market=panel.at(rows, wealth=1e6)))
+    except BacktestError as error:
+        return Checked(name, kind, False, f"{type(error).__name__}: {error}")
+    except Exception as error:
+        return Checked(name, kind, False, f"raised {type(error).__name__}: {error}")
+    return Checked(name, kind, True, told)
