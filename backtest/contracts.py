@@ -1,4 +1,4 @@
-"""Checks that users run on their own strategies and costs before trusting a backtest of them."""
+"""Checks that users run on their own strategies, costs and features before trusting a backtest of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from backtest.costs.custom import SeparableCost, SmoothCost
 from backtest.costs.cvxpy_cost import CvxpyCost, market_rows
 from backtest.errors import CostError, SettingsError, StrategyError
 from backtest.market import MarketPanel, MarketSnapshot
+from backtest.market.features.checking import check_feature
 from backtest.solver import PositionSolver
 from backtest.strategy import Strategy, checked_forecast
 
-__all__ = ["CostReport", "check_cost", "check_strategy"]
+__all__ = ["CostReport", "check_cost", "check_feature", "check_strategy"]
 
 BY_ROW = ("rows", "dates", "dollar_volume", "features", "wealth")
 """Fields of a market snapshot with one entry for each of its rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backtest.market.corporate_actions import Delisting, SpinOff
 from backtest.market.datasets import dataset_names, load_dataset
-from backtest.market.features import price_features
+from backtest.market.features import Feature, price_features, with_features
 from backtest.market.panel import MarketPanel
 from backtest.market.preset_markets import correlated_market, liquidity_market
 from backtest.market.readers import read_prices
@@ -14,6 +14,7 @@ from backtest.market.snapshot import MarketSnapshot
 
 __all__ = [
     "Delisting",
+    "Feature",
     "MarketPanel",
     "MarketSnapshot",
     "SimulatedMarket",
@@ -26,4 +27,5 @@ __all__ = [
     "read_prices",
     "simulate_market",
     "to_frequency",
+    "with_features",
 ]
