@@ -5,6 +5,8 @@ from __future__ import annotations
 from backtest.market.corporate_actions import Delisting, SpinOff
 from backtest.market.datasets import dataset_names, load_dataset
 from backtest.market.features import Feature, price_features, with_features
+from backtest.market.liquid_universe import LiquidityRule
+from backtest.market.membership import read_membership, with_members
 from backtest.market.panel import MarketPanel
 from backtest.market.preset_markets import correlated_market, liquidity_market
 from backtest.market.readers import read_prices
@@ -15,6 +17,7 @@ from backtest.market.snapshot import MarketSnapshot
 __all__ = [
     "Delisting",
     "Feature",
+    "LiquidityRule",
     "MarketPanel",
     "MarketSnapshot",
     "SimulatedMarket",
@@ -24,8 +27,10 @@ __all__ = [
     "liquidity_market",
     "load_dataset",
     "price_features",
+    "read_membership",
     "read_prices",
     "simulate_market",
     "to_frequency",
     "with_features",
+    "with_members",
 ]
