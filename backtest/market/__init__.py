@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backtest.market.corporate_actions import Delisting, SpinOff
 from backtest.market.datasets import dataset_names, load_dataset
+from backtest.market.delistings import DELISTING_RETURNS, read_delistings, with_delistings
 from backtest.market.features import Feature, price_features, with_features
 from backtest.market.liquid_universe import LiquidityRule
 from backtest.market.membership import read_membership, with_members
@@ -15,6 +16,7 @@ from backtest.market.simulated import SimulatedMarket, simulate_market
 from backtest.market.snapshot import MarketSnapshot
 
 __all__ = [
+    "DELISTING_RETURNS",
     "Delisting",
     "Feature",
     "LiquidityRule",
@@ -27,10 +29,12 @@ __all__ = [
     "liquidity_market",
     "load_dataset",
     "price_features",
+    "read_delistings",
     "read_membership",
     "read_prices",
     "simulate_market",
     "to_frequency",
+    "with_delistings",
     "with_features",
     "with_members",
 ]
