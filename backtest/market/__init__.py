@@ -5,6 +5,7 @@ from __future__ import annotations
 from backtest.market.corporate_actions import Delisting, SpinOff
 from backtest.market.datasets import dataset_names, load_dataset
 from backtest.market.delistings import DELISTING_RETURNS, read_delistings, with_delistings
+from backtest.market.exchange_sessions import missing_sessions, suggest_calendar
 from backtest.market.features import Feature, price_features, with_features
 from backtest.market.liquid_universe import LiquidityRule
 from backtest.market.membership import read_membership, with_members
@@ -28,11 +29,13 @@ __all__ = [
     "dataset_names",
     "liquidity_market",
     "load_dataset",
+    "missing_sessions",
     "price_features",
     "read_delistings",
     "read_membership",
     "read_prices",
     "simulate_market",
+    "suggest_calendar",
     "to_frequency",
     "with_delistings",
     "with_features",
