@@ -55,12 +55,14 @@ def write_folder(folder: Path, *, kind: str, gigabytes: float) -> tuple[int, flo
         count += 1
         close = np.round(50 * np.exp(np.cumsum(rng.normal(0, 0.02, ROWS))), 4)
         frame = pd.DataFrame(close[:, None] * np.exp(rng.normal(0, 0.01, (ROWS, len(COLUMNS)))), columns=list(COLUMNS))
+        if kind == "csv":
+            frame = frame.round(4)
         frame.insert(0, "date", dates)
         path = folder / f"S{count:05d}.{kind}"
         if kind == "parquet":
-            frame.to_parquet(path, index=False, row_group_size=1260)
+            frame.to_parquet(path, index=False, row_group_size=1260)  # five years
         else:
-            frame.round(4).to_csv(path, index=False)
+            frame.to_csv(path, index=False)
         size += path.stat().st_size
     return count, size / 1e9
 

@@ -13,6 +13,7 @@ from backtest.market.panel import MarketPanel
 from backtest.market.preset_markets import correlated_market, liquidity_market
 from backtest.market.readers import read_prices
 from backtest.market.resample import to_frequency
+from backtest.market.scanning import scan_folder, scan_rows
 from backtest.market.simulated import SimulatedMarket, simulate_market
 from backtest.market.snapshot import MarketSnapshot
 
@@ -34,6 +35,8 @@ __all__ = [
     "read_delistings",
     "read_membership",
     "read_prices",
+    "scan_folder",
+    "scan_rows",
     "simulate_market",
     "suggest_calendar",
     "to_frequency",

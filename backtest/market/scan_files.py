@@ -5,6 +5,9 @@ pyarrow reads Parquet by row group and CSV by block, so memory is that of one bl
 
 from __future__ import annotations
 
+import csv
+import datetime
+import gzip
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -28,7 +31,7 @@ _ENDING = re.compile(r"(\.parquet|\.pq|\.csv\.gz|\.csv|\.tsv|\.txt)$", re.IGNORE
 _DATES = ("date", "datetime", "timestamp", "day", "indexlevel0")
 SYMBOLS = ("symbol", "ticker", "asset")
 _BLOCK = 2**20  # bytes of a CSV that are parsed at a time
-_BATCH = 2**16  # rows of a Parquet file that are decoded at a time
+_BATCH = 2**17  # rows of a Parquet file that are decoded at a time
 _CURE = "or read the file with read_prices"
 
 
@@ -134,45 +137,28 @@ def scan_file(
         LabelError: a date or symbol is missing or cannot be read.
     """
     import pyarrow
-    import pyarrow.dataset
 
-    data = pyarrow.dataset
+    stop = None if end is None else end.normalize() + pd.Timedelta(days=1)  # the whole last day
     try:
-        table, labels = _opened(file, columns)
+        labels = labels_of(file)
         date = _first(labels, _DATES, file, "date")
         label_of = {name: _first(labels, (spelled(name),), file, repr(name)) for name in columns}
         label = _first(labels, SYMBOLS, file, "symbol") if symbols_from == "column" else None
-        kept = None
-        stop = None if end is None else end.normalize() + pd.Timedelta(days=1)  # the whole last day
-        if start is not None and (value := _bound(table.schema.field(date).type, start)) is not None:
-            kept = data.field(date) >= value
-        if stop is not None and (value := _bound(table.schema.field(date).type, stop)) is not None:
-            term = data.field(date) < value
-            kept = term if kept is None else kept & term
-        if label is not None and symbols is not None:
-            named = data.field(label)
-            if pyarrow.types.is_dictionary(table.schema.field(label).type):
-                named = named.cast(pyarrow.string())
-            term = named.isin(sorted(symbols))
-            kept = term if kept is None else kept & term
-        scanner = table.scanner(
-            columns=list(dict.fromkeys([date, *([label] if label else []), *label_of.values()])),
-            filter=kept,
-            batch_size=_BATCH,
-            batch_readahead=1,
-            fragment_readahead=1,
-            use_threads=False,
-        )
-        for batch in scanner.to_batches():
-            if batch.num_rows:
-                rows = _rows(batch, file, date, label, label_of, symbols_from)
-                inside = np.ones(len(rows.dates), dtype=bool)
-                if start is not None:
-                    inside &= rows.dates >= start.to_datetime64()
-                if stop is not None:
-                    inside &= rows.dates < stop.to_datetime64()
-                if inside.any():
-                    yield _kept(rows, inside)
+        wanted = list(dict.fromkeys([date, *([label] if label else []), *label_of.values()]))
+        bounds: dict[str, tuple[Any, Any]] = {date: (start, stop)}
+        if label and symbols:
+            bounds[label] = (min(symbols), max(symbols))
+        for batch in _batches(file, wanted, set(label_of.values()), bounds):
+            rows = _rows(batch, file, date, label, label_of, symbols_from)
+            inside = np.ones(len(rows.dates), dtype=bool)
+            if start is not None:
+                inside &= rows.dates >= start.to_datetime64()
+            if stop is not None:
+                inside &= rows.dates < stop.to_datetime64()
+            if label and symbols is not None:
+                inside &= np.isin(rows.codes, [code for code, name in enumerate(rows.symbols) if name in symbols])
+            if inside.any():
+                yield _kept(rows, inside)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             f"{file.name}: not a whole file of one kind of cells ({str(error).splitlines()[0]}): it is damaged or cut "
@@ -181,44 +167,75 @@ def scan_file(
 
 
 def labels_of(file: FoundFile) -> list[str]:
-    """The column labels of a file."""
-    import pyarrow
+    """The column labels of a file.
 
+    Raises:
+        DataError: the file is damaged.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    if not file.path.name.lower().endswith(_PARQUET):
+        return _header(file)[0]
     try:
-        return _opened(file, ())[1]
+        return list(pyarrow.parquet.read_schema(file.path).names)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file.name}: not a whole file ({str(error).splitlines()[0]}): download it again") from error
 
 
-def _opened(file: FoundFile, columns: Collection[str]) -> tuple[Any, list[str]]:
+def _batches(
+    file: FoundFile, wanted: list[str], numbers: set[str], bounds: Mapping[str, tuple[Any, Any]]
+) -> Iterator[Any]:
+    """Some rows of the wanted columns at a time; of Parquet, row groups that lie outside the bounds are not read."""
     import pyarrow
     import pyarrow.csv
-    import pyarrow.dataset
+    import pyarrow.parquet
 
     if file.path.name.lower().endswith(_PARQUET):
-        options = pyarrow.dataset.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
-        form: Any = pyarrow.dataset.ParquetFileFormat(default_fragment_scan_options=options)
-        table = pyarrow.dataset.dataset(str(file.path), format=form, partitioning=None)
-        return table, list(table.schema.names)
-    header = _header(file)
-    delimiter = max(",;\t|", key=header.count)
-    labels = [label.strip().strip('"') for label in header.split(delimiter)]
+        with pyarrow.parquet.ParquetFile(file.path) as parquet:
+            groups = [group for group in range(parquet.num_row_groups) if _overlaps(parquet, group, bounds)]
+            # by group, so that memory is that of one
+            yield from parquet.iter_batches(_BATCH, row_groups=groups, columns=wanted, use_threads=False)
+        return
+    labels, delimiter = _header(file)
     # said, not inferred: what a column holds must not hang on the rows of its first block
     kinds = {label: pyarrow.string() for label in labels if spelled(label) in SYMBOLS}
-    numbers = {spelled(name) for name in columns}
-    kinds |= {label: pyarrow.float64() for label in labels if spelled(label) in numbers}
-    form = pyarrow.dataset.CsvFileFormat(
+    kinds |= dict.fromkeys(numbers, pyarrow.float64())
+    with pyarrow.csv.open_csv(
+        file.path,
+        read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK, use_threads=False, column_names=labels, skip_rows=1),
         parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
-        read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK, use_threads=False),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=kinds, strings_can_be_null=False),
-    )
-    table = pyarrow.dataset.dataset(str(file.path), format=form, partitioning=None)
-    return table, list(table.schema.names)
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=kinds, include_columns=wanted, strings_can_be_null=False
+        ),
+    ) as reader:
+        yield from reader
 
 
-def _header(file: FoundFile) -> str:
-    import gzip
+def _overlaps(parquet: Any, group: int, bounds: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether a row group can hold rows within the bounds, by the least and the largest value that its file states."""
+    stated = parquet.metadata.row_group(group)
+    for number in range(stated.num_columns):
+        column = stated.column(number)
+        if column.path_in_schema not in bounds or column.statistics is None or not column.statistics.has_min_max:
+            continue
+        low, high = bounds[column.path_in_schema]
+        least, most = column.statistics.min, column.statistics.max
+        if isinstance(least, (datetime.date, np.datetime64)):
+            least, most = pd.Timestamp(least), pd.Timestamp(most)
+            if least.tz is not None:
+                continue  # refused where it is read
+        elif isinstance(least, int):
+            low, high = (None if bound is None else int(f"{bound:%Y%m%d}") for bound in (low, high))
+        elif not (isinstance(least, str) and isinstance(low or high, str)):
+            continue
+        if (low is not None and most < low) or (high is not None and least > high):
+            return False
+    return True
 
+
+def _header(file: FoundFile) -> tuple[list[str], str]:
+    """Column labels and delimiter of a CSV."""
     opened = gzip.open if file.path.name.lower().endswith(".gz") else open
     try:
         with opened(file.path, "rt", encoding="utf-8-sig") as text:
@@ -230,7 +247,9 @@ def _header(file: FoundFile) -> str:
             f"{file.name}: line 1: {header[:60]!r} is no header of columns: an error message of the data source may "
             "have been saved as a file; download it again"
         )
-    return header
+    delimiter = max(",;\t|", key=header.count)
+    labels = next(csv.reader([header], delimiter=delimiter))
+    return [label.strip() for label in labels], delimiter
 
 
 def _first(labels: list[str], words: tuple[str, ...], file: FoundFile, kind: str) -> str:
@@ -241,19 +260,6 @@ def _first(labels: list[str], words: tuple[str, ...], file: FoundFile, kind: str
         if found:
             return found[0]
     raise DataError(f"{file.name}: no {kind} column among {labels}: name one of its columns")
-
-
-def _bound(kind: Any, wanted: pd.Timestamp) -> Any:
-    """A bound that pyarrow can compare with the column, so that row groups beyond it are not read; else None."""
-    import pyarrow
-
-    if pyarrow.types.is_timestamp(kind) and kind.tz is None:
-        return pyarrow.scalar(wanted.to_pydatetime(), type=kind)
-    if pyarrow.types.is_date(kind):
-        return pyarrow.scalar(wanted.date(), type=kind)
-    if pyarrow.types.is_integer(kind):
-        return pyarrow.scalar(int(f"{wanted:%Y%m%d}"), type=pyarrow.int64())
-    return None
 
 
 def _rows(

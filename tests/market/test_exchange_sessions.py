@@ -74,6 +74,7 @@ def test_the_bundled_stocks_trade_on_every_session_of_new_york():
     assert list(report.missing_rows) == []
 
 
+@pytest.mark.slow
 def test_the_504_stocks_miss_27_single_sessions_of_five_names(shared_data):
     report = missing_sessions(read_prices(shared_data("panels/us_large_cap_daily_1999_2021.parquet")), "XNYS")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import logging
+import tracemalloc
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 from backtest.errors import DataError, LabelError, SettingsError
@@ -253,6 +255,7 @@ def test_impossible_requests_are_refused(tmp_path):
         scan_folder(tmp_path, columns={"prices": "close"}, periods_per_year=252, symbols="good")
 
 
+@pytest.mark.slow
 def test_the_long_file_of_504_stocks_is_the_panel_that_the_reader_makes(shared_data, tmp_path):
     file = shared_data("panels/us_large_cap_daily_1999_2021.parquet")
     (tmp_path / "daily.parquet").symlink_to(file)
@@ -260,3 +263,30 @@ def test_the_long_file_of_504_stocks_is_the_panel_that_the_reader_makes(shared_d
     panel = scan_folder(tmp_path, columns=COLUMNS, periods_per_year=252)
 
     assert panel.data_hash == read_prices(file).data_hash
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_the_panel_and_a_block_however_large_the_folder(tmp_path):
+    """120 MB of files; the panel's tables take 8 MB, and what is allocated at most stays far below the files."""
+    rng = np.random.default_rng(0)
+    dates = pd.bdate_range("2001-01-01", periods=5040)
+    for number in range(24):
+        values = 50 * np.exp(rng.normal(0, 0.2, (5040, 120)))
+        frame = pd.DataFrame(values, columns=["close", *(f"x{i}" for i in range(119))])
+        frame.insert(0, "date", dates)
+        frame.to_parquet(tmp_path / f"S{number:02d}.parquet", index=False, row_group_size=1260)
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    pool = pyarrow.default_memory_pool()
+    seen = []
+
+    tracemalloc.start()
+    for _ in scan_rows(tmp_path, columns={"prices": "close"}):
+        seen.append(pool.bytes_allocated())
+    panel = scan_folder(tmp_path, columns={"prices": "close"}, periods_per_year=252)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert size > 100e6
+    assert max(seen) < 2e6
+    assert peak < 15 * panel.returns.nbytes
+    assert panel.returns.shape == (5040, 24)
