@@ -5,6 +5,7 @@ from __future__ import annotations
 from backtest.market.corporate_actions import Delisting, SpinOff
 from backtest.market.datasets import dataset_names, load_dataset
 from backtest.market.delistings import DELISTING_RETURNS, read_delistings, with_delistings
+from backtest.market.download import download
 from backtest.market.exchange_sessions import missing_sessions, suggest_calendar
 from backtest.market.features import Feature, price_features, with_features
 from backtest.market.liquid_universe import LiquidityRule
@@ -28,6 +29,7 @@ __all__ = [
     "SpinOff",
     "correlated_market",
     "dataset_names",
+    "download",
     "liquidity_market",
     "load_dataset",
     "missing_sessions",

@@ -20,10 +20,10 @@ import pandas as pd
 
 from backtest.errors import SettingsError, SimulationError
 from backtest.market import MarketPanel
+from backtest.market.whole_file import whole_file
 from backtest.simulation.ledger import Ledger
 from backtest.simulation.policies import Policy
 from backtest.simulation.record import Record
-from backtest.simulation.saving import whole_file
 
 __all__ = ["Checkpoint", "fingerprint"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from backtest.errors import SettingsError, SimulationError
-from backtest.simulation.saving import whole_file
+from backtest.market.whole_file import whole_file
 
 if TYPE_CHECKING:
     from backtest.simulation.result import SimulationResult

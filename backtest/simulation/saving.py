@@ -7,40 +7,22 @@ what each field is; every array is a part of its own.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from backtest.errors import DataError
+from backtest.market.whole_file import whole_file
 
-__all__ = ["read_fields", "whole_file", "write_fields"]
+__all__ = ["read_fields", "write_fields"]
 
 FORMAT = "backtest.SimulationResult"
 VERSION = 1
 AGAIN = "run the simulation again, or load the right file"
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file to write so that it is there whole or, when the program is cut off meanwhile, as it was before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
 
 
 def write_fields(path: Path, values: Mapping[str, Any]) -> None:

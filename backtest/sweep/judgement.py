@@ -21,7 +21,7 @@ from backtest.analysis.overfitting import Overfitting
 from backtest.analysis.sharpe_inference import DeflatedSharpe
 from backtest.analysis.significance import BootstrapInterval
 from backtest.analysis.superior_ability import SuperiorAbility
-from backtest.simulation.saving import whole_file
+from backtest.market.whole_file import whole_file
 
 __all__ = ["CellDifference", "CostLevel", "Judgement", "VariantResult"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from backtest.errors import BacktestError, SettingsError, WorkerError
-from backtest.simulation.saving import whole_file
+from backtest.market.whole_file import whole_file
 from backtest.sweep.engines import open_engine
 from backtest.sweep.settings import Cell, Sweep, parts_of
 from backtest.sweep.table import rows_of, series_of

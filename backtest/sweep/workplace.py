@@ -24,7 +24,7 @@ from backtest.analysis.comparison_plan import ComparisonPlan, WindowFit
 from backtest.configuration import RunSettings, describe_run, load_market, parse_settings, plan_comparison
 from backtest.errors import SettingsError
 from backtest.market import MarketPanel, SimulatedMarket
-from backtest.simulation.saving import whole_file
+from backtest.market.whole_file import whole_file
 from backtest.sweep.settings import Sweep
 
 __all__ = ["Workplace"]

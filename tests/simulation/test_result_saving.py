@@ -11,8 +11,8 @@ import pytest
 from traded_runs import drawn_run, simulated
 
 from backtest.errors import DataError
+from backtest.market.whole_file import whole_file
 from backtest.simulation import EqualWeight, SimulationResult, simulate
-from backtest.simulation.saving import whole_file
 
 
 def assert_same(found, expected):
