@@ -81,7 +81,8 @@ class Feature(ABC):
         """The class in small letters, and the numbers and words it was made with."""
         words = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()]
         if is_dataclass(self):
-            words += [str(getattr(self, f.name)) for f in fields(self) if f.type in ("int", "float", "str")]
+            settings = [getattr(self, field.name) for field in fields(self)]
+            words += [str(setting) for setting in settings if isinstance(setting, (int, float, str))]
         return "_".join(words)
 
     @property
