@@ -6,7 +6,6 @@ were (T. Shumway, The Delisting Bias in CRSP Data, Journal of Finance 52, 1997).
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from backtest.errors import DataError, SettingsError
 from backtest.market.corporate_actions import Delisting, placed_actions
 from backtest.market.labels import parse_dates
 from backtest.market.panel import MarketPanel
+from backtest.market.small_tables import read_event_rows
 from backtest.market.total_returns import total_returns
 
 __all__ = ["DELISTING_RETURNS", "DelistingReport", "read_delistings", "with_delistings"]
@@ -58,27 +58,9 @@ def read_delistings(path: str | Path, *, defaults: Mapping[str, float] | None = 
         DataError: a column, symbol or return is missing or impossible; names file, line and symbol.
         LabelError: a date cannot be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file: check the path")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = [label.strip().lower() for label in next(reader, [])]
-        columns = {}
-        for field, words in _COLUMNS.items():
-            found = [number for number, label in enumerate(header) if label in words]
-            if len(found) != 1:
-                raise DataError(f"{path.name}: {len(found)} columns of {header} are called {field!r}: name exactly one")
-            columns[field] = found[0]
-        rows = []
-        for cells in reader:
-            if not cells:
-                continue
-            place = f"{path.name}: line {reader.line_num}"
-            if len(cells) != len(header):
-                raise DataError(f"{place}: {len(cells)} fields, {len(header)} in the header: correct the line")
-            rows.append((place, {field: cells[column].strip() for field, column in columns.items()}))
-    dates = parse_dates([row["date"] for _, row in rows], f"{path.name}: dates") if rows else ()
+    file = Path(path).name
+    rows = read_event_rows(path, _COLUMNS)
+    dates = parse_dates([row["date"] for _, row in rows], f"{file}: dates") if rows else ()
     made: dict[str, Delisting] = {}
     for (place, row), date in zip(rows, dates, strict=True):
         symbol, reason = row["symbol"], row["reason"]

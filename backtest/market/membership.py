@@ -6,7 +6,6 @@ companies: one that comes back may be another company, so re-entries are reporte
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +17,15 @@ import pandas as pd
 from backtest.errors import DataError, LabelError, SettingsError
 from backtest.market.labels import parse_dates
 from backtest.market.panel import MarketPanel
+from backtest.market.small_tables import read_event_rows
 
 __all__ = ["Membership", "MembershipReport", "Spell", "read_membership", "with_members"]
 
-_SYMBOL = ("ticker", "symbol", "asset")
-_START = ("start_date", "start", "from", "added")
-_END = ("end_date", "end", "to", "removed")
+_COLUMNS = {
+    "symbol": ("ticker", "symbol", "asset"),
+    "start": ("start_date", "start", "from", "added"),
+    "end": ("end_date", "end", "to", "removed"),
+}
 
 
 @dataclass(frozen=True)
@@ -172,41 +174,26 @@ def read_membership(path: str | Path, *, end_is_member: bool, known_until: Any =
         DataError: a column or a cell is missing; dates contradict each other; names file, line and ticker.
         LabelError: a date cannot be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file: check the path")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = [label.strip().lower() for label in next(reader, [])]
-        columns = [_column(header, words, path.name) for words in (_SYMBOL, _START, _END)]
-        rows = []
-        for cells in reader:
-            if not cells:
-                continue
-            place = f"{path.name}: line {reader.line_num}"
-            if len(cells) != len(header):
-                raise DataError(
-                    f"{path.name}: line {reader.line_num}: {len(cells)} fields, {len(header)} in the header"
-                )
-            symbol, start, end = (cells[column].strip() for column in columns)
-            place = f"{path.name}: line {reader.line_num}"
-            if not symbol or not start:
-                missing = "start date" if symbol else "ticker"
-                raise DataError(f"{place}: {symbol or start or 'row'} has no {missing}: write it or remove the row")
-            rows.append((place, symbol, start, end))
+    file = Path(path).name
+    rows = read_event_rows(path, _COLUMNS)
     if not rows:
-        raise DataError(f"{path.name}: no rows: give one for each ticker and stay")
-    starts = parse_dates([start for _, _, start, _ in rows], f"{path.name}: start dates")
-    written = [number for number, (*_, end) in enumerate(rows) if end]
-    last_days = parse_dates([rows[number][3] for number in written], f"{path.name}: end dates")
+        raise DataError(f"{file}: no rows: give one for each ticker and stay")
+    for place, row in rows:
+        symbol, start = row["symbol"], row["start"]
+        if not symbol or not start:
+            fault = f"{symbol} has no start date" if symbol else f"{start or 'the row'} has no ticker"
+            raise DataError(f"{place}: {fault}: write it or remove the row")
+    starts = parse_dates([row["start"] for _, row in rows], f"{file}: start dates")
+    written = [number for number, (_, row) in enumerate(rows) if row["end"]]
+    last_days = parse_dates([rows[number][1]["end"] for number in written], f"{file}: end dates")
     first_days_out = dict(zip(written, last_days + pd.Timedelta(days=int(end_is_member)), strict=True))
     spells = []
-    for number, (place, symbol, *_) in enumerate(rows):
-        first, out = starts[number], first_days_out.get(number)
+    for number, (place, row) in enumerate(rows):
+        first, out, symbol = starts[number], first_days_out.get(number), row["symbol"]
         if out is not None and out <= first:
             raise DataError(f"{place}: {symbol} is out on {out:%Y-%m-%d}, not after {first:%Y-%m-%d}: correct it")
         spells.append(Spell(symbol, first, out))
-    return Membership.of(spells, known_until=known_until, name=path.name)
+    return Membership.of(spells, known_until=known_until, name=file)
 
 
 def with_members(panel: MarketPanel, membership: Membership, *, delay: int = 0) -> tuple[MarketPanel, MembershipReport]:
@@ -247,13 +234,6 @@ def with_members(panel: MarketPanel, membership: Membership, *, delay: int = 0) 
         after=int((panel.dates > membership.known_until).sum()),
     )
     return replace(panel, members=flags), report
-
-
-def _column(header: list[str], words: tuple[str, ...], file: str) -> int:
-    found = [number for number, label in enumerate(header) if label in words]
-    if len(found) != 1:
-        raise DataError(f"{file}: {len(found)} columns of {header} are called {' or '.join(words)}: name exactly one")
-    return found[0]
 
 
 def _some(labels: tuple[str, ...]) -> str:

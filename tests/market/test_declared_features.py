@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,15 @@ from hypothesis import strategies as st
 
 from backtest.contracts import check_feature
 from backtest.errors import DataError, FeatureError, LabelError, SettingsError
-from backtest.market import MarketPanel, load_dataset, price_features, read_prices, to_frequency, with_features
+from backtest.market import (
+    MarketPanel,
+    features,
+    load_dataset,
+    price_features,
+    read_prices,
+    to_frequency,
+    with_features,
+)
 from backtest.market.features import (
     RUNNING,
     Beta,
@@ -351,3 +360,28 @@ def test_every_kind_of_cheat_is_named(cheat, message, full_panel):
 def test_an_infinite_value_is_refused_with_its_place(full_panel):
     with pytest.raises(DataError, match=re.escape("feature 'cheat': row 0 (2015-01-01), column 'A': inf is infinite")):
         with_features(full_panel, [Cheat(lambda rows: np.full(rows["tradable"].shape, np.inf))])
+
+
+def test_every_shipped_feature_is_among_those_checked():
+    shipped = {
+        kind
+        for kind in vars(features).values()
+        if isinstance(kind, type) and issubclass(kind, Feature) and kind is not Feature
+    }
+
+    assert shipped == {type(feature) for feature in FEATURES} - {Gap}
+
+
+def test_memory_is_that_of_the_result_and_of_a_chunk():
+    rng = np.random.default_rng(0)
+    dates, labels = pd.bdate_range("1990", periods=6000), [f"N{i}" for i in range(100)]
+    frame = pd.DataFrame(rng.normal(0, 0.02, (6000, 100)), dates, labels)
+    panel = MarketPanel.from_returns(frame, periods_per_year=252)
+
+    tracemalloc.start()
+    made = with_features(panel, [Beta(252), Volatility(252)], chunk=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    # one (T, N) array alone has 4.8e6 bytes, and Beta makes thirty on its way
+    assert peak - made.features.nbytes < 12e6

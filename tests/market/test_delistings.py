@@ -82,7 +82,7 @@ def test_dates_headers_and_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_delistings(tmp_path / "absent.csv")
     (tmp_path / "other.csv").write_text("ticker,date,reason\n")
-    with pytest.raises(DataError, match=r"0 columns of .* are called 'return'"):
+    with pytest.raises(DataError, match=r"0 columns of .* are called return or delisting_return"):
         read_delistings(tmp_path / "other.csv")
     assert read_delistings(write(tmp_path)) == ()
 
