@@ -6,7 +6,6 @@ pyarrow reads Parquet by row group and CSV by block, so memory is that of one bl
 from __future__ import annotations
 
 import csv
-import datetime
 import gzip
 import logging
 import re
@@ -32,6 +31,8 @@ _DATES = ("date", "datetime", "timestamp", "day", "indexlevel0")
 SYMBOLS = ("symbol", "ticker", "asset")
 _BLOCK = 2**20  # bytes of a CSV that are parsed at a time
 _BATCH = 2**17  # rows of a Parquet file that are decoded at a time
+# what pyarrow raises beside its own errors where bytes are damaged: names that are no text, dates beyond all years
+_DAMAGE = (OSError, UnicodeDecodeError, OverflowError)
 _CURE = "or read the file with read_prices"
 
 
@@ -159,7 +160,7 @@ def scan_file(
                 inside &= np.isin(rows.codes, [code for code, name in enumerate(rows.symbols) if name in symbols])
             if inside.any():
                 yield _kept(rows, inside)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, *_DAMAGE) as error:
         raise DataError(
             f"{file.name}: not a whole file of one kind of cells ({str(error).splitlines()[0]}): it is damaged or cut "
             f"short, download or write it again; {_CURE}"
@@ -179,7 +180,7 @@ def labels_of(file: FoundFile) -> list[str]:
         return _header(file)[0]
     try:
         return list(pyarrow.parquet.read_schema(file.path).names)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, *_DAMAGE) as error:
         raise DataError(f"{file.name}: not a whole file ({str(error).splitlines()[0]}): download it again") from error
 
 
@@ -192,9 +193,8 @@ def _batches(
     import pyarrow.parquet
 
     if file.path.name.lower().endswith(_PARQUET):
-        with pyarrow.parquet.ParquetFile(file.path) as parquet:
-            groups = [group for group in range(parquet.num_row_groups) if _overlaps(parquet, group, bounds)]
-            # by group, so that memory is that of one
+        with pyarrow.parquet.ParquetFile(file.path, page_checksum_verification=True) as parquet:
+            groups = _groups(file, parquet.num_row_groups, bounds)
             yield from parquet.iter_batches(_BATCH, row_groups=groups, columns=wanted, use_threads=False)
         return
     labels, delimiter = _header(file)
@@ -212,26 +212,40 @@ def _batches(
         yield from reader
 
 
-def _overlaps(parquet: Any, group: int, bounds: Mapping[str, tuple[Any, Any]]) -> bool:
-    """Whether a row group can hold rows within the bounds, by the least and the largest value that its file states."""
-    stated = parquet.metadata.row_group(group)
-    for number in range(stated.num_columns):
-        column = stated.column(number)
-        if column.path_in_schema not in bounds or column.statistics is None or not column.statistics.has_min_max:
-            continue
-        low, high = bounds[column.path_in_schema]
-        least, most = column.statistics.min, column.statistics.max
-        if isinstance(least, (datetime.date, np.datetime64)):
-            least, most = pd.Timestamp(least), pd.Timestamp(most)
-            if least.tz is not None:
-                continue  # refused where it is read
-        elif isinstance(least, int):
-            low, high = (None if bound is None else int(f"{bound:%Y%m%d}") for bound in (low, high))
-        elif not (isinstance(least, str) and isinstance(low or high, str)):
-            continue
-        if (low is not None and most < low) or (high is not None and least > high):
-            return False
-    return True
+def _groups(file: FoundFile, count: int, bounds: Mapping[str, tuple[Any, Any]]) -> list[int]:
+    """Row groups that can hold rows within the bounds, by the least and the largest value that the file states."""
+    import pyarrow.dataset
+    import pyarrow.fs
+
+    if all(pair == (None, None) for pair in bounds.values()):
+        return list(range(count))
+    local = pyarrow.fs.LocalFileSystem()
+    fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(str(file.path), filesystem=local)
+    kept = None
+    for name, pair in bounds.items():
+        kind = fragment.physical_schema.field(name).type
+        for bound, low in zip(pair, (True, False), strict=True):
+            value = None if bound is None else _comparable(kind, bound)
+            if value is not None:
+                column = pyarrow.dataset.field(name)
+                term = column >= value if low else column <= value
+                kept = term if kept is None else kept & term
+    return list(range(count)) if kept is None else [group.id for group in fragment.subset(filter=kept).row_groups]
+
+
+def _comparable(kind: Any, bound: pd.Timestamp | str) -> Any:
+    """A bound in the type of its column; None where no comparison of stated values is possible."""
+    import pyarrow
+
+    if isinstance(bound, str):
+        return pyarrow.scalar(bound, type=kind) if pyarrow.types.is_string(kind) else None
+    if pyarrow.types.is_timestamp(kind) and kind.tz is None:
+        return pyarrow.scalar(bound.to_pydatetime()).cast(kind, safe=False)
+    if pyarrow.types.is_date(kind):
+        return pyarrow.scalar(bound.date(), type=kind)
+    if pyarrow.types.is_integer(kind):
+        return pyarrow.scalar(int(f"{bound:%Y%m%d}"), type=pyarrow.int64())
+    return None
 
 
 def _header(file: FoundFile) -> tuple[list[str], str]:

@@ -9,6 +9,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from backtest.errors import DataError, LabelError, SettingsError
@@ -162,6 +163,25 @@ def test_long_tables_hold_every_row_once(long_table, tmp_path):
         wanted.rename(columns={"adjusted_close": "price"}).sort_values(["symbol", "date"], ignore_index=True),
         check_dtype=False,
     )
+
+
+def test_row_groups_outside_the_dates_are_not_read(long_table, tmp_path):
+    """The pages of the last row groups are spoilt: a request that ends before them does not see it."""
+    file = tmp_path / "aaa.parquet"
+    part = long_table[long_table["symbol"] == "aaa"].drop(columns="symbol")
+    part.to_parquet(file, index=False, row_group_size=20)
+    whole = bytearray(file.read_bytes())
+    group = pyarrow.parquet.read_metadata(file).row_group(2).column(2)
+    start = group.dictionary_page_offset or group.data_page_offset
+    whole[start : start + group.total_compressed_size] = b"\xff" * group.total_compressed_size
+    file.write_bytes(whole)
+    asked = {"columns": {"prices": "adjusted_close"}, "periods_per_year": 252}
+
+    panel = scan_folder(tmp_path, **asked, end=part["date"].iloc[39])
+
+    assert panel.n_periods == 40
+    with pytest.raises(DataError, match=r"aaa\.parquet: not a whole file"):
+        scan_folder(tmp_path, **asked)
 
 
 def test_equal_repeats_are_dropped_and_logged_and_different_ones_refused(long_table, tmp_path, caplog, expected):
