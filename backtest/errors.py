@@ -7,6 +7,7 @@ BacktestError
 ├── SolverError          a problem could not be solved; carries the status of every row
 │   ├── InfeasibleError  the constraints contradict each other
 │   └── UnboundedError   no cost or limit bounds the positions
+├── FeatureError         a feature breaks its contract (shape, look-ahead, a field that it does not declare)
 ├── StrategyError        a strategy breaks its contract (shape, finite values, look-ahead)
 ├── SimulationError      the ledger broke an identity, or the inputs to a simulation disagree
 ├── SettingsError        a setting is unknown or outside its range; names the key and what is allowed
@@ -19,6 +20,7 @@ __all__ = [
     "BacktestError",
     "CostError",
     "DataError",
+    "FeatureError",
     "InfeasibleError",
     "LabelError",
     "SettingsError",
@@ -55,6 +57,10 @@ class InfeasibleError(SolverError):
 
 class UnboundedError(SolverError):
     """No cost or limit bounds the positions."""
+
+
+class FeatureError(BacktestError):
+    """A feature breaks its contract."""
 
 
 class StrategyError(BacktestError):

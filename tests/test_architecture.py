@@ -27,6 +27,7 @@ HEAVY = (
     "cvxpylayers",
     "dask",
     "distributed",
+    "exchange_calendars",
     "lightgbm",
     "optuna",
     "plotly",

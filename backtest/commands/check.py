@@ -18,16 +18,18 @@ MARKS = {True: "passed", False: "FAILED", None: "not checked"}
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Python files with strategies, costs, constraints or policies.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Python files with strategies, costs, constraints, policies or features.")
+    ],
     prices: Annotated[
         Path | None, option(DATA, "Prices to check on, CSV or Parquet. Default 20 bundled US stocks, by month.")
     ] = None,
     as_json: Annotated[bool, option(OUTPUT, "Print what was found as one JSON document.", "--json")] = False,
 ) -> None:
-    """Check every strategy, cost, constraint and policy that files define; exit code 1 says that one failed.
+    """Check every strategy, cost, constraint, policy and feature that files define; exit code 1 says that one failed.
 
-    A strategy and a policy must not look ahead, a cost must be convex and never negative where it is cash, a constraint
-    must be kept by what is solved under it; and all must give the same answer twice. The files are run.
+    Strategies, policies and features must not look ahead; a cost must be convex, and never negative where it is cash;
+    a constraint must be kept by what is solved under it; and all must give the same answer twice. The files are run.
     """
     with errors_as_messages():
         from dataclasses import asdict
@@ -41,7 +43,7 @@ def check(
         if not found:
             raise SettingsError(
                 f"{', '.join(map(str, files))}: nothing to check: there is no class that extends Strategy, Cost "
-                "(SeparableCost, SmoothCost), Constraint or Policy"
+                "(SeparableCost, SmoothCost), Constraint, Policy or Feature"
             )
         if as_json:
             json.dump([{"file": str(file), **asdict(each)} for file, each in found], sys.stdout)

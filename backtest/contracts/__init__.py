@@ -7,6 +7,7 @@ from backtest.contracts.costs import CostReport, check_cost
 from backtest.contracts.files import Checked, check_file
 from backtest.contracts.policies import check_policy
 from backtest.contracts.strategies import check_strategy
+from backtest.market.features.checking import check_feature
 
 __all__ = [
     "Checked",
@@ -14,6 +15,7 @@ __all__ = [
     "CostReport",
     "check_constraint",
     "check_cost",
+    "check_feature",
     "check_file",
     "check_policy",
     "check_strategy",

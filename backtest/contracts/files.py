@@ -1,4 +1,4 @@
-"""Checks of everything in a Python file: its strategies, costs, constraints and policies, each by what fits."""
+"""Checks of all strategies, costs, constraints, policies and features of a Python file, each by what fits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from backtest.contracts.policies import check_policy
 from backtest.contracts.strategies import check_strategy
 from backtest.costs import Constraint, Cost
 from backtest.errors import BacktestError, SettingsError
-from backtest.market import MarketPanel
+from backtest.market import Feature, MarketPanel
+from backtest.market.features.checking import check_feature
 from backtest.simulation import Policy
 from backtest.strategy import Strategy
 
@@ -28,6 +29,7 @@ KINDS: tuple[tuple[str, type], ...] = (
     ("cost", Cost),
     ("constraint", Constraint),
     ("policy", Policy),
+    ("feature", Feature),
 )
 ROWS = 3
 """Rows of the market that a cost is checked on."""
@@ -39,7 +41,7 @@ class Checked:
 
     Attributes:
         name: of the class, or of the module's variable.
-        kind: "strategy", "cost", "constraint" or "policy".
+        kind: "strategy", "cost", "constraint", "policy" or "feature".
         passed: None where it could not be checked.
         told: what was found, in words.
     """
@@ -108,6 +110,9 @@ def _checked(name: str, kind: str, make: Callable[[], Any], panel: MarketPanel) 
         elif kind == "policy":
             check_policy(lambda _: make(), panel)
             told = "keeps its contract: no look-ahead, the same bits twice, books do not depend on each other"
+        elif kind == "feature":
+            check_feature(make(), panel)
+            told = "keeps its contract: no look-ahead, its look-back is enough, assets may come in any order"
         elif kind == "constraint":
             told = str(check_constraint(make(), panel=panel))
         else:

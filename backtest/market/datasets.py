@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,12 @@ def load_dataset(name: str) -> MarketPanel:
       survival until 2022. Rounded to $0.001: up to 1% of the lowest early prices (AAPL, BBY, UNH), so part of
       their daily reversal before 2004 is rounding; RRC's price stands still on 60% of the days of 1990-1994.
       No volumes.
+    - "sp500-index": the S&P 500 index itself, daily, the same dates and package (`load_sp500_index`); a price
+      index, without dividends.
+    - "factor-etfs": daily adjusted prices of 5 US exchange-traded funds of factors (MTUM, QUAL, SIZE, USMV, VLUE),
+      2014-01-02 to 2022-12-28, same package (`load_factors_dataset`).
+
+    Sets that skfolio downloads (FTSE 100, Nasdaq) are not offered: they need a network.
 
     Raises:
         SettingsError: no data set has that name; lists those that exist.
@@ -37,19 +44,26 @@ def dataset_names() -> list[str]:
     return sorted(_LOADERS)
 
 
-def _load_sp500_20() -> MarketPanel:
+def _from_skfolio(name: str, stem: str) -> MarketPanel:
     # Read from the package's folder: importing skfolio takes longer than all the rest of a quick comparison's set-up.
-    # A test holds this equal to `skfolio.datasets.load_sp500_dataset`.
+    # Tests hold these equal to what `skfolio.datasets` loads.
     package = find_spec("skfolio")
     if package is None or not package.submodule_search_locations:
-        raise DataError('the data set "sp500-20" comes with the package skfolio, which is not installed')
-    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "sp500_dataset.csv.gz"
+        raise DataError(f'the data set "{name}" comes with the package skfolio, which is not installed')
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / f"{stem}.csv.gz"
     if not file.is_file():
         raise DataError(
-            f'the data set "sp500-20" is not where skfolio keeps it, {file}: install the version in constraints.txt'
+            f'the data set "{name}" is not where skfolio keeps it, {file}: install the version in constraints.txt'
         )
     prices = pd.read_csv(file, index_col=0, parse_dates=True)
-    return MarketPanel.from_prices(prices, periods_per_year=252, name="sp500-20")
+    return MarketPanel.from_prices(prices, periods_per_year=252, name=name)
 
 
-_LOADERS: dict[str, Callable[[], MarketPanel]] = {"sp500-20": _load_sp500_20}
+_LOADERS: dict[str, Callable[[], MarketPanel]] = {
+    name: partial(_from_skfolio, name, stem)
+    for name, stem in (
+        ("sp500-20", "sp500_dataset"),
+        ("sp500-index", "sp500_index"),
+        ("factor-etfs", "factors_dataset"),
+    )
+}

@@ -23,17 +23,26 @@ def test_the_20_stocks_load_without_a_network(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    assert dataset_names() == ["sp500-20"]
-    with pytest.raises(SettingsError, match="'sp500': choose one of sp500-20"):
+    assert dataset_names() == ["factor-etfs", "sp500-20", "sp500-index"]
+    with pytest.raises(SettingsError, match="'sp500': choose one of factor-etfs, sp500-20, sp500-index"):
         load_dataset("sp500")
 
 
-def test_the_20_stocks_are_those_that_skfolio_itself_loads():
-    from skfolio.datasets import load_sp500_dataset
+@pytest.mark.parametrize(
+    ("name", "loader"),
+    [
+        ("sp500-20", "load_sp500_dataset"),
+        ("sp500-index", "load_sp500_index"),
+        ("factor-etfs", "load_factors_dataset"),
+    ],
+)
+def test_each_set_is_the_one_that_skfolio_itself_loads(name, loader):
+    import skfolio.datasets
 
-    expected = load_sp500_dataset()
-    panel = load_dataset("sp500-20")
+    expected = getattr(skfolio.datasets, loader)()
+    panel = load_dataset(name)
 
     assert list(panel.assets) == list(expected.columns)
     assert list(panel.dates) == list(expected.index)
     assert (panel.prices == expected.to_numpy()).all()
+    assert panel.name == name

@@ -219,3 +219,16 @@ def test_checks_take_little_memory() -> None:
 
     assert again.data_hash == panel.data_hash
     assert (peak - kept) / prices.to_numpy().nbytes < 1
+
+
+@pytest.mark.parametrize(("symbol", "wrong"), [("AAPL", []), ("ODFL", []), ("TRMB", ["2007-02-23"])])
+def test_raw_prices_dividends_and_splits_give_the_returns_of_the_vendor_s_adjusted_close(symbol, wrong, shared_data):
+    """Three AAPL splits, its dividends; TRMB's adjusted close doubles on a day without a split, ours does not."""
+    raw = pd.read_csv(shared_data(f"messy/alphavantage/{symbol}.csv"), index_col=0, parse_dates=True)
+    tables = {"prices": "close", "dividends": "dividend_amount", "splits": "split_coefficient"}
+    frames = {field: raw[[column]].set_axis([symbol], axis=1) for field, column in tables.items()}
+
+    panel = MarketPanel.from_prices(**frames, periods_per_year=252)
+
+    difference = np.abs(panel.returns[:, 0] - raw["adjusted_close"].pct_change().to_numpy())
+    assert [f"{date:%Y-%m-%d}" for date in panel.dates[difference > 1e-10]] == wrong
