@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest import cli_data
 from backtest.errors import BacktestError, SettingsError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Backtest cost-aware portfolios: does training on what the portfolio does beat squared error?",
 )
+
+
+app.add_typer(cli_data.app, name="data")
 
 
 class Frequency(StrEnum):

@@ -109,8 +109,7 @@ def _joined(parts: list[tuple[RawTable, pd.DataFrame]], *, scale: float | None, 
     dates, codes = table["date"].to_numpy(), table["symbol"].cat.codes.to_numpy()
     order = np.lexsort((dates.astype(np.int64), codes))
     if (np.diff(order) != 1).any():
-        backwards = np.any((np.diff(codes) == 0) & (np.diff(dates.astype(np.int64)) < 0))
-        if backwards:
+        if ((np.diff(order) < 0) & (np.diff(codes[order]) == 0)).any():
             _log.info("%s: dates were not in order: rows sorted by date", name)
         table = table.iloc[order].reset_index(drop=True)
     if scale is not None:

@@ -51,14 +51,16 @@ class ChangeLog(tuple[Change, ...]):
         """One row for each changed cell or dropped row: repair, symbol, date, file, line, column, before, after, why.
 
         Args:
-            bars: before or after the repairs; says where rows stand.
+            bars: before the repairs; says where rows stand, and their dates.
         """
+        dates = np.array(bars.dates.strftime("%Y-%m-%d"), dtype=object)
         parts = []
         for change in self:
             numbers, origin = change.rows, bars.origin
             base = {
                 "repair": change.finding.kind,
                 "symbol": change.finding.symbol,
+                "date": dates[np.searchsorted(bars.rows, numbers)],
                 "file": np.array(origin.files, dtype=object)[origin.file[numbers]],
                 "line": origin.line[numbers],
             }
@@ -72,7 +74,7 @@ class ChangeLog(tuple[Change, ...]):
                 before, after = [_written(v) for v in change.before], [_written(v) for v in change.after]
                 parts.append(pd.DataFrame({**base, "column": change.column, "before": before, "after": after}))
                 parts[-1]["why"] = change.finding.message
-        columns = ["repair", "symbol", "file", "line", "column", "before", "after", "why"]
+        columns = ["repair", "symbol", "date", "file", "line", "column", "before", "after", "why"]
         return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 

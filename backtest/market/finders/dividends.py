@@ -17,6 +17,8 @@ __all__ = ["find_dividend_faults"]
 
 KIND = "dividends"
 _UNITS = 100.0
+_LARGE = 0.08
+"""A dividend of this share of the price may be none at all."""
 _ROUNDING = 0.006
 """Adjusted closes with two decimals are right to half a cent each."""
 _MISSING_SPLITS = (1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 10)
@@ -30,17 +32,21 @@ def find_dividend_faults(bars: Bars) -> list[Finding]:
     convention = price_convention(bars, steps)
     expected = event_steps(steps, convention)
     found = []
-    last = steps.before(steps.close)
-    for k in np.flatnonzero((steps.dividend > 0) & np.isfinite(last)).tolist():
+    # what a share of after the split was worth before it
+    last = steps.before(steps.close) / (steps.split if convention.close_is_raw else 1.0)
+    rows = np.flatnonzero((steps.dividend > 0) & np.isfinite(last))
+    rows = rows[rows + convention.lag < steps.stop[rows]]
+    at_rows = rows + convention.lag
+    shares = steps.dividend[rows] / last[rows]
+    agrees = np.abs(steps.adjustment_step[at_rows] - expected[at_rows]) < 1e-6
+    # most dividends are applied to the last digit: only the others, and large ones, are looked at
+    for k, share in zip(rows[~agrees | (shares > _LARGE)].tolist(), shares[~agrees | (shares > _LARGE)], strict=True):
         at = k + convention.lag
-        if at >= steps.stop[k]:
-            continue
-        share = float(steps.dividend[k] / last[k])
         fault = (
             _impossible(bars, steps, convention, k, at)
             if share >= 1 and abs(steps.total_step[at]) > 0.2
             else _not_applied(bars, steps, convention, expected, k, at)
-            or _wrong_units(bars, steps, convention, expected, k, at)
+            or _wrong_units(bars, steps, convention, expected, k, at, share)
             or _never_paid(bars, steps, k, at, share)
         )
         if fault is not None:
@@ -94,10 +100,9 @@ def _shown_near(steps: Steps, at: int, paid: float, rounding: float) -> bool:
 
 
 def _wrong_units(
-    bars: Bars, steps: Steps, convention: Convention, expected: np.ndarray, k: int, at: int
+    bars: Bars, steps: Steps, convention: Convention, expected: np.ndarray, k: int, at: int, share: float
 ) -> Finding | None:
     """The adjusted close takes 100 times the dividend, or a hundredth; or both do, unlike the other dividends."""
-    share = float(steps.dividend[k] / steps.close[k - 1])
     split = float(np.log(steps.split[k])) if convention.close_is_raw else 0.0
     step = float(steps.adjustment_step[at]) - split
     others = steps.dividend[steps.start[k] : steps.stop[k]]
@@ -107,7 +112,7 @@ def _wrong_units(
     rounding = _ROUNDING / float(steps.adjusted[at - 1]) + 2e-5
     if abs(step - _one_step(steps, convention, k, right)) < max(0.1 * share, rounding):
         # applied as recorded: wrong only where the other dividends and the price say so
-        if share > 0.25 and 0.2 < right / _UNITS / usual < 5 and abs(steps.price_step[k]) < share / 3:
+        if share > 0.25 and _alike(right / _UNITS, usual, 1.5) and abs(steps.price_step[k] + split) < share / 3:
             small = _one_step(steps, convention, k, right / _UNITS)
             factor = float(np.exp(step - small))
             edits: tuple[Edit, ...] = (
@@ -126,7 +131,7 @@ def _wrong_units(
         other = _one_step(steps, convention, k, right * units)
         if abs(step - other) > 0.1 * other + rounding / 4 or other < 4 * rounding:
             continue
-        if np.isfinite(usual) and 0.2 < right * units / usual < 5:
+        if _alike(right * units, usual, 5):
             # the adjusted close is right, the dividend is not
             edits = (Put("dividend", row, right * units),)
             cure = f"write the dividend as {right * units:g}; the adjusted close stays"
@@ -140,6 +145,10 @@ def _wrong_units(
             dividend=right, applied=right * units,
         )  # fmt: skip
     return None
+
+
+def _alike(dividend: float, usual: float, times: float) -> bool:
+    return bool(np.isfinite(usual)) and 1 / times < dividend / usual < times
 
 
 def _one_step(steps: Steps, convention: Convention, k: int, dividend: float) -> float:
@@ -187,7 +196,7 @@ def _never_paid(bars: Bars, steps: Steps, k: int, at: int, share: float) -> Find
     usual = local_deviation(steps.price_step, k, int(steps.start[k]), int(steps.stop[k]))
     total = float(steps.total_step[at])
     quiet = abs(float(steps.price_step[k])) < 2 * usual
-    if share < 0.08 or share < 6 * usual or not quiet or total < 6 * usual or steps.split[k] != 1:
+    if share < _LARGE or share < 6 * usual or not quiet or total < 6 * usual or steps.split[k] != 1:
         return None
     factor = float(np.exp(steps.adjustment_step[at]))
     edits: tuple[Edit, ...] = (

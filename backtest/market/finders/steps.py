@@ -31,6 +31,7 @@ class Steps:
         stop: one past the last.
         price_step: r, NaN in the first row of a security.
         total_step: a; r where there is no adjusted close.
+        adjustment_step: g.
         split: shares after for each before, 1 = none.
         dividend: currency a share, 0 = none.
         close: C.
@@ -42,15 +43,11 @@ class Steps:
     stop: np.ndarray
     price_step: np.ndarray
     total_step: np.ndarray
+    adjustment_step: np.ndarray
     split: np.ndarray
     dividend: np.ndarray
     close: np.ndarray
     adjusted: np.ndarray
-
-    @property
-    def adjustment_step(self) -> np.ndarray:
-        """g (K,)."""
-        return self.total_step - self.price_step
 
     def before(self, values: np.ndarray) -> np.ndarray:
         """Values (K,) of the row before of the same security, NaN in its first."""
@@ -91,6 +88,7 @@ def steps_of(bars: Bars) -> Steps:
         stop=stops[block] if len(row) else row,
         price_step=price_step,
         total_step=total_step,
+        adjustment_step=total_step - price_step,
         split=np.where(split <= 0, 1.0, split),
         dividend=_events(bars, "dividend", row, none=0.0),
         close=close[row],
