@@ -165,9 +165,8 @@ def _print(bars: Bars, findings: Findings) -> None:
         cells = (name, f"{found.symbol}\n{span}\n{found.where}", f"{found.message}.\nCure: {found.cure}.")
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
-    console.print(
-        f"{len(findings)} finding{'' if len(findings) == 1 else 's'}. Repair with: backtest data clean FILE --repair NAME --out panel.parquet"
-    )
+    count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    console.print(f"{count}. Repair with: backtest data clean FILE --repair NAME --out panel.parquet")
 
 
 @contextmanager

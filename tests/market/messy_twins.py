@@ -10,19 +10,17 @@ import pandas as pd
 from backtest.market import Bars, read_bars
 
 COLUMNS = {
-    "alpha_vantage": (
-        [
-            "timestamp",
-            "open",
-            "high",
-            "low",
-            "close",
-            "adjusted_close",
-            "volume",
-            "dividend_amount",
-            "split_coefficient",
-        ]
-    ),
+    "alpha_vantage": [
+        "timestamp",
+        "open",
+        "high",
+        "low",
+        "close",
+        "adjusted_close",
+        "volume",
+        "dividend_amount",
+        "split_coefficient",
+    ],
     "yahoo": ["Date", "Open", "High", "Low", "Close", "Adj Close", "Volume", "Dividends", "Stock Splits"],
 }
 NAMES = ["date", "open", "high", "low", "close", "adjusted_close", "volume", "dividend", "split"]
@@ -41,10 +39,7 @@ def good(style: str, *, rows: int = 300, seed: int = 0, deviation: float = 0.02)
     for k in np.flatnonzero(dividend):
         close[k:] -= 0.3 * (after[k:] if raw else 1)
     dividend = dividend * after if raw else dividend
-    if raw:
-        steps = split * (1 + dividend / close)
-    else:
-        steps = 1 / (1 - dividend / np.r_[close[0], close[:-1]])
+    steps = split * (1 + dividend / close) if raw else 1 / (1 - dividend / np.r_[close[0], close[:-1]])
     factor = np.cumprod(steps[::-1])[::-1] / steps
     wide = 1 + np.abs(rng.normal(0, deviation / 3, rows))
     opened = close * np.exp(rng.normal(0, deviation / 5, rows))

@@ -45,8 +45,8 @@ def find_dividend_faults(bars: Bars) -> list[Finding]:
         fault = (
             _impossible(bars, steps, convention, k, at)
             if share >= 1 and abs(steps.total_step[at]) > 0.2
-            else _not_applied(bars, steps, convention, expected, k, at)
-            or _wrong_units(bars, steps, convention, expected, k, at, share)
+            else _wrong_units(bars, steps, convention, expected, k, at, share)
+            or _not_applied(bars, steps, convention, expected, k, at)
             or _never_paid(bars, steps, k, at, share)
         )
         if fault is not None:

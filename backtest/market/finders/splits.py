@@ -39,7 +39,9 @@ def find_split_faults(bars: Bars) -> list[Finding]:
     if convention.close_is_raw:
         if "adjusted_close" not in bars.table or "close" not in bars.table:
             return []
-        found = _recorded(bars, steps) + _unexplained(bars, steps, convention)
+        found = _recorded(bars, steps)
+        known = {(fault.symbol, fault.first) for fault in found}
+        found += [fault for fault in _unexplained(bars, steps, convention) if (fault.symbol, fault.first) not in known]
     else:
         found = _around_recorded(bars, steps)
         if "adjusted_close" in bars.table and "close" in bars.table:
@@ -101,11 +103,13 @@ def _around_recorded(bars: Bars, steps: Steps) -> list[Finding]:
         jumps = []
         for j in range(low, high):
             step = float(steps.total_step[j])
-            if abs(step) > max(0.5 * size, 4 * _usual(steps, j)) and abs(abs(step) - size) < 0.4 * size:
+            if abs(step) > max(0.5 * size, 4 * _usual(steps, j)) and abs(abs(step) - size) < 0.3 * size:
                 jumps.append(j)
         if not jumps or len(jumps) > 2:
             continue
         first = jumps[0]
+        # what is left of the jump without the split is a day like others
+        left = max(abs(abs(float(steps.total_step[j])) - size) / max(0.1, 3 * _usual(steps, j)) for j in jumps)
         down = float(steps.total_step[first]) < 0
         # what brings the rows before the jump to the level after it
         factor = float(np.exp(-size if down else size))
@@ -132,7 +136,7 @@ def _around_recorded(bars: Bars, steps: Steps) -> list[Finding]:
                 rows,
                 message=message,
                 cure=cure,
-                safe=True,
+                safe=left < 1,
                 edits=edits,
                 split=steps.split[k],
                 factor=factor,
