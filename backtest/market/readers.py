@@ -207,7 +207,8 @@ def _dollar_volume(bars: Bars) -> np.ndarray | None:
         return bars.values("dollar_volume")
     if "volume" not in bars.table or not bars.price_fields:
         return None
-    return bars.values("volume") * bars.values(bars.price)
+    with np.errstate(over="ignore", invalid="ignore"):  # the panel refuses what is infinite
+        return bars.values("volume") * bars.values(bars.price)
 
 
 def _events(bars: Bars) -> dict[str, np.ndarray]:

@@ -140,7 +140,8 @@ def _applied(bars: Bars, findings: list[Finding]) -> tuple[Bars, list[Change]]:
                 for column in edit.columns:
                     values = columns[column]
                     before = values[edit.rows].copy()
-                    values[edit.rows] = before * edit.factor
+                    with np.errstate(over="ignore"):  # an infinite price is found and refused as one
+                        values[edit.rows] = before * edit.factor
                     changes.append(Change(found, column, bars.rows[edit.rows], before, values[edit.rows].copy()))
     if renamed:
         texts = symbols.astype(object).to_numpy(dtype=object, copy=True)

@@ -27,12 +27,15 @@ NAMES = ["date", "open", "high", "low", "close", "adjusted_close", "volume", "di
 
 
 def good(style: str, *, rows: int = 300, seed: int = 0, deviation: float = 0.02) -> pd.DataFrame:
-    """One security with a split of 4 at row 100 and dividends at rows 50, 150, 250, adjusted as that source does."""
+    """One security, adjusted as that source does.
+
+    A split of 4 at row 100 and dividends at rows 50, 150 and 250 of 300, or as far along in others.
+    """
     rng = np.random.default_rng(seed)
     value = 40 * np.exp(np.cumsum(rng.normal(0, deviation, rows)))
     split, dividend = np.ones(rows), np.zeros(rows)
-    split[100] = 4.0
-    dividend[[50, 150, 250]] = 0.3
+    split[rows // 3] = 4.0
+    dividend[[rows // 6, rows // 2, 5 * rows // 6]] = 0.3
     after = np.cumprod(split[::-1])[::-1] / split  # shares of the end for one share of the row
     raw = style == "alpha_vantage"
     close = value * after if raw else value

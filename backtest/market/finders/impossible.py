@@ -44,7 +44,7 @@ def find_impossible_values(bars: Bars) -> list[Finding]:
 def _rebuilt(bars: Bars, rows: np.ndarray) -> np.ndarray:
     """Adjusted closes (len(rows),) by the factor of the nearest good rows on both sides, NaN where they differ."""
     close, adjusted, codes = bars.values("close"), bars.values("adjusted_close"), bars.codes
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         factor = adjusted / close
     good = np.flatnonzero(np.isfinite(factor) & (factor > 0) & (close > 0))
     made = np.full(len(rows), np.nan)

@@ -17,6 +17,8 @@ __all__ = ["Steps", "local_deviation", "steps_of"]
 
 _WINDOW = 20
 """Rows on each side from which the usual size of a return is read."""
+_LOWEST, _HIGHEST = 1e-9, 1e12
+"""Prices, dividends and splits outside are no numbers of a market, and are compared with nothing."""
 _LEAST = 0.003
 """A usual return is never taken to be smaller than this (fraction a row)."""
 
@@ -65,11 +67,11 @@ class Steps:
 
 
 def steps_of(bars: Bars) -> Steps:
-    """Steps between rows with a price; infinite and negative ones count as missing."""
+    """Steps between rows with a price; impossible ones (infinite, negative, 1e300) count as missing."""
     close = bars.values(bars.price)
     adjusted = bars.values("adjusted_close") if "adjusted_close" in bars.table else close
     with np.errstate(invalid="ignore"):
-        known = np.isfinite(close) & (close > 0) & np.isfinite(adjusted) & (adjusted > 0)
+        known = (close > _LOWEST) & (close < _HIGHEST) & (adjusted > _LOWEST) & (adjusted < _HIGHEST)
     row = np.flatnonzero(known)
     codes = bars.codes[row]
     first = np.ones(len(row), dtype=bool)
@@ -89,7 +91,7 @@ def steps_of(bars: Bars) -> Steps:
         price_step=price_step,
         total_step=total_step,
         adjustment_step=total_step - price_step,
-        split=np.where(split <= 0, 1.0, split),
+        split=split,
         dividend=_events(bars, "dividend", row, none=0.0),
         close=close[row],
         adjusted=adjusted[row],
@@ -100,7 +102,7 @@ def _events(bars: Bars, field: str, row: np.ndarray, *, none: float) -> np.ndarr
     if field not in bars.table:
         return np.full(len(row), none)
     values = bars.values(field)[row]
-    return np.where(np.isfinite(values), values, none)
+    return np.where((values > _LOWEST) & (values < _HIGHEST), values, none)
 
 
 def local_deviation(steps: np.ndarray, k: int, start: int, stop: int) -> float:

@@ -108,7 +108,7 @@ def _cells(bars: Bars, steps: Steps) -> list[Finding]:
         if field not in bars.table:
             continue
         values = bars.values(field)[steps.row]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             off = np.log(values / steps.close)
         for k in np.flatnonzero(np.isfinite(off) & (np.abs(off) > 4)).tolist():
             factor = _power(float(-off[k]), 0.2)
