@@ -33,6 +33,7 @@ class Change:
         rows: numbers of the rows as they were read (K,), see `Bars.rows`.
         before: values (K,); for dropped rows the table of them.
         after: values (K,); None for dropped rows.
+        symbols: all labels before, in their order, where a change of rows or symbols may alter them.
     """
 
     finding: Finding
@@ -40,6 +41,7 @@ class Change:
     rows: np.ndarray
     before: np.ndarray | pd.DataFrame
     after: np.ndarray | None
+    symbols: pd.Index | None = None
 
 
 class ChangeLog(tuple[Change, ...]):
@@ -148,7 +150,8 @@ def _applied(bars: Bars, findings: list[Finding]) -> tuple[Bars, list[Change]]:
         for found, rename in renamed:
             before = texts[rename.rows].copy()
             texts[rename.rows] = rename.symbol
-            changes.append(Change(found, "symbol", bars.rows[rename.rows], before, texts[rename.rows].copy()))
+            after = texts[rename.rows].copy()
+            changes.append(Change(found, "symbol", bars.rows[rename.rows], before, after, bars.symbols))
         symbols = _categories(texts, bars.symbols)
     made = Bars(bars.table.assign(symbol=symbols, **columns), bars.rows, bars.origin, bars.name)
     if dropped:
@@ -156,7 +159,8 @@ def _applied(bars: Bars, findings: list[Finding]) -> tuple[Bars, list[Change]]:
         for found, rows in dropped:
             rows = rows[keep[rows]]
             keep[rows] = False
-            changes.append(Change(found, "", bars.rows[rows], made.table.iloc[rows].copy(), None))
+            gone = made.table.iloc[rows].copy()
+            changes.append(Change(found, "", bars.rows[rows], gone, None, made.symbols))
         made = made.take(keep)
         if any(found.kind == "identical" for found, _ in dropped):
             made = Bars(
@@ -189,7 +193,11 @@ def revert(bars: Bars, log: ChangeLog) -> Bars:
     table, rows = bars.table.copy(), bars.rows
     for change in reversed(log):
         if isinstance(change.before, pd.DataFrame):
-            table = _stacked(table, change.before)
+            assert change.symbols is not None
+            parts = [
+                part.assign(symbol=part["symbol"].cat.set_categories(change.symbols)) for part in (table, change.before)
+            ]
+            table = pd.concat(parts, ignore_index=True)
             rows = np.r_[rows, change.rows]
             order = np.argsort(rows, kind="stable")
             table, rows = table.iloc[order].reset_index(drop=True), rows[order]
@@ -202,8 +210,10 @@ def revert(bars: Bars, log: ChangeLog) -> Bars:
         if change.column == "symbol":
             texts = table["symbol"].astype(object).to_numpy(dtype=object, copy=True)
             texts[at] = change.before
-            categories = [c for c in table["symbol"].cat.categories if c in set(texts) | set(change.before)]
-            table["symbol"] = pd.Categorical(texts, categories=pd.Index(categories))
+            assert change.symbols is not None
+            # labels that other changes of the same repair gave, and that are undone after this one
+            given = [text for text in dict.fromkeys(texts.tolist()) if text not in change.symbols]
+            table["symbol"] = pd.Categorical(texts, categories=pd.Index([*change.symbols, *given]))
         else:
             values = table[change.column].to_numpy(copy=True)
             assert change.after is not None
@@ -216,10 +226,3 @@ def revert(bars: Bars, log: ChangeLog) -> Bars:
             values[at] = change.before
             table[change.column] = values
     return Bars(table, rows, bars.origin, bars.name)
-
-
-def _stacked(table: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
-    known = table["symbol"].cat.categories
-    categories = [*known, *(s for s in dropped["symbol"].cat.categories if s not in known)]
-    both = [frame.assign(symbol=frame["symbol"].cat.set_categories(categories)) for frame in (table, dropped)]
-    return pd.concat(both, ignore_index=True)

@@ -11,6 +11,7 @@ import numpy as np
 from backtest.market.bars import Bars
 from backtest.market.finders.convention import Convention, event_steps, price_convention
 from backtest.market.finders.steps import Steps, local_deviation, steps_of
+from backtest.market.finders.units import find_unit_errors
 from backtest.market.findings import Edit, Finding, Put, Scale, finding
 
 __all__ = ["find_dividend_faults"]
@@ -31,6 +32,8 @@ def find_dividend_faults(bars: Bars) -> list[Finding]:
     steps = steps_of(bars)
     convention = price_convention(bars, steps)
     expected = event_steps(steps, convention)
+    # prices in two units make every dividend look wrong in one of them: units first
+    doubtful = {fault.symbol for fault in find_unit_errors(bars)}
     found = []
     # what a share of after the split was worth before it
     last = steps.before(steps.close) / (steps.split if convention.close_is_raw else 1.0)
@@ -42,6 +45,8 @@ def find_dividend_faults(bars: Bars) -> list[Finding]:
     # most dividends are applied to the last digit: only the others, and large ones, are looked at
     for k, share in zip(rows[~agrees | (shares > _LARGE)].tolist(), shares[~agrees | (shares > _LARGE)], strict=True):
         at = k + convention.lag
+        if doubtful and str(bars.symbols[bars.codes[steps.row[k]]]) in doubtful:
+            continue
         fault = (
             _impossible(bars, steps, convention, k, at)
             if share >= 1 and abs(steps.total_step[at]) > 0.2

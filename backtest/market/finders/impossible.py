@@ -46,7 +46,7 @@ def _rebuilt(bars: Bars, rows: np.ndarray) -> np.ndarray:
     close, adjusted, codes = bars.values("close"), bars.values("adjusted_close"), bars.codes
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         factor = adjusted / close
-    good = np.flatnonzero(np.isfinite(factor) & (factor > 0) & (close > 0))
+    good = np.flatnonzero((factor > 1e-9) & (factor < 1e9) & (close > 0) & np.isfinite(close))
     made = np.full(len(rows), np.nan)
     after = np.searchsorted(good, rows)
     for n, (row, k) in enumerate(zip(rows.tolist(), after.tolist(), strict=True)):
