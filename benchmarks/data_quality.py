@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backtest.market import find_problems, panel_from_bars, read_bars, repair_bars, revert
+from backtest.market import Bars, find_problems, panel_from_bars, read_bars, repair_bars, revert
 
 DEFAULT = Path(__file__).resolve().parents[1] / "../shared/data/panels/us_large_cap_daily_1999_2021.parquet"
 KNOWN = {
@@ -84,9 +84,23 @@ def _findings(path: Path) -> None:
     left = [f for f in find_problems(cured) if f.safe]
     print(f"safe findings after the safe repairs: {len(left)}; undone to the last bit: {same}")
     print(f"read {read - start:.1f} s, find {found - read:.1f} s, repair {repaired - found:.1f} s")
+    _closes_alone(bars)
     for finding in findings:
         if finding.kind not in PLAIN:
             print(f"  {finding.kind} {'(safe)' if finding.safe else ''} {finding}")
+
+
+def _closes_alone(bars: Bars) -> None:
+    """How far a file without splits and adjusted closes shows its splits: against those that this one records."""
+    table = bars.table[["date", "symbol", "open", "high", "low", "close", "volume"]]
+    found = find_problems(Bars(table, bars.rows, bars.origin, bars.name), ["splits"])
+    wrong = {(symbol, date) for kind, symbol, date in KNOWN if kind == "splits"}
+    large = bars.table[np.abs(np.log(bars.values("split"))) > 0.35]
+    real = {(str(s), f"{d:%Y-%m-%d}") for s, d in zip(large["symbol"], large["date"], strict=True)} - wrong
+    claimed = {(f.symbol, f"{f.first:%Y-%m-%d}") for f in found}
+    shown = len(claimed & real)
+    print(f"from closes alone: {shown} of {len(real)} splits suggested, and {len(claimed - real)} more:")
+    print(f"  {sorted(claimed - real)}")
 
 
 if __name__ == "__main__":

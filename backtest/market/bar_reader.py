@@ -147,7 +147,7 @@ class _Part:
             raise LabelError(
                 f"{raw.file}: columns: no column {missing[0]!r} among {self._shown(raw.columns)}: correct it"
             )
-        words = {label: spelled(label) for label in raw.columns if label not in columns.values()}
+        words = {str(label): spelled(str(label)) for label in raw.columns if label not in columns.values()}
         self.words = self._without_row_numbers(words)
 
     def table(self) -> pd.DataFrame:

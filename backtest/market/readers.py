@@ -119,7 +119,7 @@ def panel_from_bars(bars: Bars, *, prices: str | None = None, periods_per_year: 
     if periods_per_year is None:
         periods_per_year = infer_periods_per_year(dates, place)
     volume = _dollar_volume(bars)
-    more = {} if volume is None else {"dollar_volume": table(volume)}
+    more: dict[str, Any] = {} if volume is None else {"dollar_volume": table(volume)}
     if "return" in bars.table:
         return MarketPanel.from_returns(
             table(bars.values("return")), periods_per_year=periods_per_year, name=bars.name, **more

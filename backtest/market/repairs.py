@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,7 @@ def _applied(bars: Bars, findings: list[Finding]) -> tuple[Bars, list[Change]]:
             texts[rename.rows] = rename.symbol
             after = texts[rename.rows].copy()
             changes.append(Change(found, "symbol", bars.rows[rename.rows], before, after, bars.symbols))
-        symbols = _categories(texts, bars.symbols)
+        symbols = pd.Series(_categories(texts, bars.symbols))
     made = Bars(bars.table.assign(symbol=symbols, **columns), bars.rows, bars.origin, bars.name)
     if dropped:
         keep = np.ones(len(bars.rows), dtype=bool)
@@ -172,7 +173,7 @@ def _applied(bars: Bars, findings: list[Finding]) -> tuple[Bars, list[Change]]:
     return made, changes
 
 
-def _categories(texts: np.ndarray, known: pd.Index) -> pd.Categorical:
+def _categories(texts: np.ndarray, known: pd.Index) -> Any:
     """Known symbols keep their order; a new one stands before the one whose rows it took."""
     found = set(texts)
     new = [text for text in dict.fromkeys(texts.tolist()) if text not in known]

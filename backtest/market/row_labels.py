@@ -18,7 +18,7 @@ _log = logging.getLogger("backtest.market")
 _OFFSET = re.compile(r"\s*(Z|[+-]\d{2}:?\d{2})$")
 
 
-def read_symbols(raw: RawTable, label: str | None, stem: str) -> pd.Categorical:
+def read_symbols(raw: RawTable, label: str | None, stem: str) -> pd.Categorical[str]:
     """Symbols (R,) as categories in the order of text; `stem` for every row of a file without them.
 
     Raises:

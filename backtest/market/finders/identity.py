@@ -23,7 +23,7 @@ def find_ticker_reuse(bars: Bars) -> list[Finding]:
     days = bars.dates.asi8[steps.row] / 86_400e9
     gap = days - steps.before(days)
     moved = np.abs(steps.total_step + np.log(steps.split))
-    found = []
+    found: list[Finding] = []
     for k in np.flatnonzero(
         (gap >= _LEAST_GAP) & (moved > np.log(_LEAST_RATIO)) & (np.abs(steps.total_step) > 1)
     ).tolist():

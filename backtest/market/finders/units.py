@@ -100,7 +100,7 @@ def _right_unit(bars: Bars, steps: Steps, scales: np.ndarray, rows: list[np.ndar
 
 def _cells(bars: Bars, steps: Steps) -> list[Finding]:
     """Open, high or low far from the close of the same row by exactly such a factor."""
-    found = []
+    found: list[Finding] = []
     if "close" not in bars.table:
         return found
     codes = bars.codes
