@@ -29,6 +29,8 @@ KNOWN = {
     ("splits", "TRMB", "2007-02-23"),
     ("splits", "ZBRA", "2003-08-21"),
     ("splits", "ZBRA", "2004-08-25"),
+    ("splits", "ANTM", "2005-06-02"),  # two for one, not recorded
+    ("splits", "WST", "2004-09-30"),  # two for one, not recorded
     ("dividends", "KSU", "2000-07-13"),  # one for two on the day of the spin-off of Stilwell
 }
 # nothing traded on these rows: the file itself says so

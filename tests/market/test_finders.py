@@ -308,6 +308,29 @@ def test_a_possible_split_in_a_file_of_closes_is_suggested() -> None:
     assert len(log) == 5
 
 
+def test_a_split_that_is_recorded_nowhere_is_suggested_where_others_are_recorded() -> None:
+    """As ANTM on 2005-06-02: neither the split column nor the adjusted close has it; never safe."""
+    right = good("alpha_vantage", deviation=0.01)
+    wrong = right.copy()
+    wrong.loc[100, "split"] = 1.0
+    wrong.loc[220, "split"] = 2.0
+    wrong.loc[:99, "adjusted_close"] *= 4
+    wrong.loc[220:, ["open", "high", "low", "close"]] /= 2
+    wrong.loc[220:, "volume"] *= 2
+    wrong.loc[250, "dividend"] /= 2
+    wrong.loc[:219, "adjusted_close"] /= 2
+    wrong.loc[220:, "adjusted_close"] /= 2
+    bars = bars_of(wrong)
+    (found,) = find_problems(bars)
+    cured, _ = repair_bars(bars, "splits")
+
+    assert (found.kind, found.safe, found.values["split"]) == ("splits", False, pytest.approx(4))
+    assert cured.values("split")[100] == pytest.approx(4)
+    steps = np.diff(np.log(cured.values("adjusted_close")))
+    np.testing.assert_allclose(steps, np.diff(np.log(right["adjusted_close"])), atol=1e-9)
+    assert len(find_problems(cured)) == 0
+
+
 def test_a_repair_or_finder_that_does_not_exist_is_refused_by_name() -> None:
     bars = bars_of(good("yahoo"))
     with pytest.raises(SettingsError, match=r"no repair is called 'everything': choose among duplicates"):

@@ -7,6 +7,7 @@ extreme moves close and adjusted close together, a fault moves one of them alone
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from backtest.market.bars import Bars
 from backtest.market.finders.convention import Convention, event_steps, price_convention
@@ -21,6 +22,8 @@ _LEAST_JUMP = 0.2
 """Log return below which nothing is taken for a split."""
 _DEVIATIONS = 6.0
 """A jump is this many usual returns or more."""
+_SURE = 0.025
+"""How near a ratio, in logarithms, an unrecorded split must be where other splits are recorded."""
 _NEAR = 10
 """Rows around a recorded split in which its jump is looked for."""
 
@@ -42,6 +45,13 @@ def find_split_faults(bars: Bars) -> list[Finding]:
         found = _recorded(bars, steps)
         known = {(fault.symbol, fault.first) for fault in found}
         found += [fault for fault in _unexplained(bars, steps, convention) if (fault.symbol, fault.first) not in known]
+        # a file that records other splits may lack one: suggested where the price leaves little doubt
+        spans = [(fault.symbol, fault.first, fault.last + pd.Timedelta(days=_NEAR)) for fault in found]
+        found += [
+            fault
+            for fault in possible_splits(bars, steps, nearest_ratio=_SURE)
+            if not any(symbol == fault.symbol and low <= fault.first <= high for symbol, low, high in spans)
+        ]
     else:
         found = _around_recorded(bars, steps)
         if "adjusted_close" in bars.table and "close" in bars.table:
