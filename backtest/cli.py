@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.commands import data
 from backtest.commands.check import check
 from backtest.commands.positions import positions
 from backtest.commands.shared import DATA, OUTPUT, PORTFOLIO, TRAINING, errors_as_messages, option
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(positions)
 app.command()(check)
+app.add_typer(data.app, name="data")
 
 
 class Frequency(StrEnum):

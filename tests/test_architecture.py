@@ -29,6 +29,7 @@ HEAVY = (
     "distributed",
     "exchange_calendars",
     "lightgbm",
+    "narwhals",
     "optuna",
     "plotly",
     "ray",

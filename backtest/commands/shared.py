@@ -23,9 +23,12 @@ def option(panel: str, text: str, *names: str, **more: Any) -> Any:
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Turn this library's errors into one message and exit code 2; anything else is a bug and shows its trace."""
+    """Turn this library's errors, and those of files, into one message and exit code 2.
+
+    Anything else is a bug and shows its trace.
+    """
     try:
         yield
-    except BacktestError as error:
+    except (BacktestError, OSError) as error:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from error

@@ -23,6 +23,7 @@ _FORMATS = (
     (re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?"), ("ISO8601",)),
     (re.compile(r"\d{4}/\d{1,2}/\d{1,2}"), ("%Y/%m/%d",)),
     (re.compile(r"\d{8}"), ("%Y%m%d",)),
+    (re.compile(r"\d{8} \d{2}:\d{2}"), ("%Y%m%d %H:%M",)),
     (re.compile(r"\d{1,2}/\d{1,2}/\d{4}"), ("%m/%d/%Y", "%d/%m/%Y")),
     (re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}"), ("%d.%m.%Y",)),
     (re.compile(r"\d{1,2}-[A-Za-z]{3}-\d{4}"), ("%d-%b-%Y",)),
@@ -31,7 +32,7 @@ _FORMATS = (
 _CURE = "write dates as YYYY-MM-DD"
 
 
-def parse_dates(labels: Any, where: str) -> pd.DatetimeIndex:
+def parse_dates(labels: Any, where: str, *, date_format: str | None = None) -> pd.DatetimeIndex:
     """Turn row labels into timezone-naive timestamps in nanoseconds, or refuse them.
 
     Accepted: timestamps, `datetime.date`, text in one common format (month/day order must be unambiguous over
@@ -40,6 +41,7 @@ def parse_dates(labels: Any, where: str) -> pd.DatetimeIndex:
     Args:
         labels: (T,) an index, Series, array or sequence of dates.
         where: what is being read, for the message ("prices.csv: column 'Date'").
+        date_format: of text, as in `strptime` ("%d/%m/%Y"); None where the column leaves no doubt.
 
     Raises:
         LabelError: a time zone, a missing date, a number that is no date, or text that is not readable in
@@ -49,7 +51,7 @@ def parse_dates(labels: Any, where: str) -> pd.DatetimeIndex:
     if isinstance(index, pd.PeriodIndex):
         raise LabelError(f"{where}: periods ({index.freqstr}) instead of dates: pass index.to_timestamp(how='end')")
     if not isinstance(index, pd.DatetimeIndex):
-        index = _parse_index(index, where)
+        index = _parse_index(index, where, date_format)
     if index.tz is not None:
         raise LabelError(
             f"{where}: dates carry the time zone {index.tz}, first {index[0] if len(index) else 'none'}: "
@@ -61,7 +63,7 @@ def parse_dates(labels: Any, where: str) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(index.to_numpy(dtype="datetime64[ns]"))
 
 
-def _parse_index(index: pd.Index, where: str) -> pd.DatetimeIndex:
+def _parse_index(index: pd.Index, where: str, date_format: str | None) -> pd.DatetimeIndex:
     if isinstance(index.dtype, pd.CategoricalDtype):
         index = pd.Index(index.astype(object))
     if pd.api.types.is_integer_dtype(index.dtype):
@@ -71,10 +73,10 @@ def _parse_index(index: pd.Index, where: str) -> pd.DatetimeIndex:
                 f"{where}: row labels are numbers ({values[0]}, ...), not dates: "
                 f"set the date column as the index, and {_CURE}"
             )
-        return _parse_text([str(v) for v in values], where)
+        return _parse_text([str(v) for v in values], where, date_format)
     labels = list(index)
     if all(isinstance(v, str) for v in labels):
-        return _parse_text(labels, where)
+        return _parse_text(labels, where, date_format)
     for row, label in enumerate(labels):
         if label is None or label is pd.NaT or (isinstance(label, float) and np.isnan(label)):
             raise LabelError(f"{where}: row {row}: the date is missing: remove the row or fill in its date")
@@ -83,10 +85,12 @@ def _parse_index(index: pd.Index, where: str) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(labels)
 
 
-def _parse_text(texts: Sequence[str], where: str) -> pd.DatetimeIndex:
+def _parse_text(texts: Sequence[str], where: str, date_format: str | None) -> pd.DatetimeIndex:
     if not texts:
         return pd.DatetimeIndex([])
     texts = [t.strip() for t in texts]
+    if date_format is not None:
+        return _parse_format(texts, where, date_format)
     known = [(pattern, formats) for pattern, formats in _FORMATS if pattern.fullmatch(texts[0])]
     if not known:
         raise LabelError(f"{where}: row 0: {texts[0]!r} is not a date in a known format: {_CURE}")
@@ -104,8 +108,22 @@ def _parse_text(texts: Sequence[str], where: str) -> pd.DatetimeIndex:
         raise LabelError(f"{where}: row {row}: {texts[row]!r} is not a date as {form}: {_CURE}")
     candidates = list(whole.values())
     if len(candidates) > 1 and not candidates[0].equals(candidates[1]):
-        raise LabelError(f"{where}: {texts[0]!r} and all other dates can be read as month/day or as day/month: {_CURE}")
+        raise LabelError(
+            f"{where}: {texts[0]!r} and all other dates can be read as month/day or as day/month: {_CURE}, or pass "
+            "date_format='%m/%d/%Y' or '%d/%m/%Y'"
+        )
     return candidates[0]
+
+
+def _parse_format(texts: Sequence[str], where: str, date_format: str) -> pd.DatetimeIndex:
+    try:
+        dates = pd.DatetimeIndex(pd.to_datetime(pd.Index(texts), format=date_format, errors="coerce"))
+    except ValueError as error:
+        raise LabelError(f"{where}: date_format {date_format!r} is not one of strptime: {error}") from error
+    if dates.tz is None and not dates.hasnans:
+        return dates
+    row = int(np.argmax(dates.isna()))
+    raise LabelError(f"{where}: row {row}: {texts[row]!r} is not a date as {date_format}: correct date_format")
 
 
 def check_increasing(dates: pd.DatetimeIndex, where: str) -> None:

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger("backtest.market")
-_RETURNS_CURE = "pass returns to MarketPanel.from_returns, or write prices"
+_RETURNS_CURE = "pass returns with kind='returns' or to MarketPanel.from_returns, or write prices"
 
 
 def refuse_returns(prices: np.ndarray, *, file: str, assets: pd.Index, place: Callable[[int, int], str]) -> None:

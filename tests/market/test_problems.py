@@ -55,7 +55,7 @@ def test_a_csv_that_is_no_table_of_prices_says_what_it_is(tmp_path: Path, text: 
     _refused(path, *parts)
 
 
-@pytest.mark.parametrize("cell", ["13.88M", "745.78K", "-1.09%", "1,234.50", "$12", "12 EUR", "TRUE"])
+@pytest.mark.parametrize("cell", ["13.88M", "745.78K", "-1.09%", "1,234", "$12", "12 EUR", "TRUE"])
 def test_text_that_is_no_plain_number_names_its_line_column_and_value(tmp_path: Path, cell: str) -> None:
     path = tmp_path / "text.csv"
     path.write_text(f'date,A,B\n2020-01-02,1,2\n2020-01-03,2,"{cell}"\n')
@@ -142,13 +142,13 @@ def test_equal_duplicate_rows_are_dropped_and_logged(
     """CASES 41: also where the repeated price is missing, and in wide files."""
     long = prices.rename_axis("date").reset_index().melt("date", var_name="symbol", value_name="adjusted_close")
     wide = prices.rename_axis("date").reset_index()
-    for name, table in (("long", long), ("wide", wide)):
+    for name, table, repeated in (("long", long, 2), ("wide", wide, 12)):
         caplog.clear()
         path = tmp_path / f"{name}.csv"
         pd.concat([table, table.iloc[[5, 150]]]).to_csv(path, index=False)
 
         np.testing.assert_array_equal(read_prices(path).prices, prices.to_numpy())
-        assert "dropped 2 repeated rows" in caplog.text
+        assert f"dropped {repeated} repeated rows" in caplog.text
 
 
 @pytest.mark.parametrize("value", [1.5, np.nan])
@@ -161,7 +161,7 @@ def test_different_duplicate_rows_are_refused(tmp_path: Path, prices: pd.DataFra
     _refused(path, "(2015-01-08, B) is there twice", "line 607", "line 3602", "keep the right one")
     wide = prices.rename_axis("date").reset_index()
     pd.concat([wide, wide.iloc[[5]].assign(B=value)]).to_csv(path, index=False)
-    _refused(path, "2015-01-08 is there twice", "prices of 'B'", "line 7 and", "line 602")
+    _refused(path, "(2015-01-08, B) is there twice", "different close", "line 7 and", "line 602")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
