@@ -72,7 +72,8 @@ class EraBatch:
             column = int(np.argmax(bad))
             values = features[column]
             row = int(np.argmax(~((values >= 0) & (values <= most))))
-            cure = "a missing value: fill it with the middle, 0.5" if np.isnan(values[row]) else f"it must be 0 to {most}"
+            gap = np.isnan(values[row])
+            cure = "a missing value: fill it with the middle, 0.5" if gap else f"it must be 0 to {most}"
             raise DataError(f"{where}, row {first_row + row}: {names[column]} is {values[row]}: {cure}")
         if target is not None and (wrong := ~np.isnan(target) & ~((target >= 0) & (target <= 1))).any():
             row = int(np.argmax(wrong))

@@ -1,13 +1,13 @@
 """The mean of a score over eras, how sure it is, its Sharpe ratio and its drawdown.
 
-Weekly eras with targets over four weeks overlap, so neighbouring scores go together and the usual `s / sqrt(T)` is too
-small. Standard errors are Newey and West's with as many lags as eras are purged (4 for 20-day targets, 12 for 60-day ones),
-but no more than a third of the eras, and the small-sample factor T / (T - 1). With few eras (under about 30) they are
-still too small: with scores that overlap by three eras they are short of the truth by a fifth at 50 eras.
+Weekly eras with targets over four weeks overlap, so neighbouring scores go together and the usual `s / sqrt(T)` is
+too small. Standard errors are Newey and West's with as many lags as eras are purged (4 for 20-day targets, 12 for
+60-day ones), but no more than a third of the eras, and the small-sample factor T / (T - 1). They are still too small
+where scores overlap and eras are few: see `docs/numerai.md` for by how much.
 
 The Sharpe ratio is mean / standard deviation of era scores, not annualised; its standard error is by the delta method
-on the same lags, and so allows for skew, tails and overlap. The drawdown is the largest fall of the running sum of scores
-from its highest point, the start at 0 included.
+on the same lags, and so allows for skew, tails and overlap. The drawdown is the largest fall of the running sum of
+scores from its highest point, the start at 0 included.
 
 Sources: Newey & West, Econometrica 55 (1987); Lo, "The statistics of Sharpe ratios", Financial Analysts Journal 58
 (2002); Mertens (2002) for the influence function of a Sharpe ratio.

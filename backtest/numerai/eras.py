@@ -1,9 +1,9 @@
 """Eras: their names, their order, and what has to be left out between those trained on and those judged.
 
-An era is a date (in the classic data, one a week). Its name is a number, "0001" or "era1"; the era without a
-number, "eraX" or "X", is the live one, whose targets are not known yet. The order is that of the numbers: era10 comes after
+An era is a date (in the classic data, one a week). Its name is a number, "0001" or "era1"; the era without a number,
+"eraX" or "X", is the live one, whose targets are not known yet. The order is that of the numbers: era10 comes after
 era2. A target over 20 trading days overlaps those of the next three eras, one over 60 days those of the next eleven;
-Numerai's own advice is to leave out 4 and 12 (docs.numer.ai, "Data", on eras and overlapping targets).
+4 and 12 eras are left out.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def split_eras(eras: Sequence[int], *, selection: float, purge: int) -> tuple[np
     first = ordered[ordered < last[0] - purge] if count else ordered[:0]
     if not len(first) or not len(last):
         raise SettingsError(
-            f"{len(ordered)} eras with a purge of {purge} and a selection share of {selection:g} leave {len(first)} eras to "
-            f"train on and {len(last)} to stop on: give more eras, or another share"
+            f"{len(ordered)} eras with a purge of {purge} and a selection share of {selection:g} leave {len(first)} eras "
+            f"to train on and {len(last)} to stop on: give more eras, or another share"
         )
     return first, last

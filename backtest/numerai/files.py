@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ class EraFile:
         for piece in self._pieces(segment, ids):
             eras = self.row_eras[row : row + piece.n_rows]
             edges = [0, *(np.flatnonzero(np.diff(eras)) + 1).tolist(), piece.n_rows]
-            for a, b in zip(edges[:-1], edges[1:], strict=True):
+            for a, b in pairwise(edges):
                 era = int(eras[a])
                 if era not in wanted:
                     continue
@@ -208,11 +209,19 @@ class EraFile:
         if ids:
             assert columns.id is not None
             names.append(columns.id)
-        rows = max(1, PIECE // max(1, self._bytes(1)))
         try:
-            batches = open_parquet(self.path).iter_batches(batch_size=rows, row_groups=segment, columns=names)
-            for batch in batches:
-                yield _Piece.of(self.path, batch, columns, ids)
+            file = open_parquet(self.path)
+            for group in segment:
+                rows = int(self.groups[group + 1] - self.groups[group])
+                if self._bytes(rows) <= TOGETHER:
+                    # Some columns at a time: Parquet decodes to 4 bytes a number before they become one.
+                    at_once = max(1, PIECE // (4 * rows))
+                    parts = [names[first : first + at_once] for first in range(0, len(names), at_once)]
+                    yield _Piece.of(self.path, (file.read_row_group(group, part) for part in parts), columns, rows)
+                else:
+                    at_once = max(1, PIECE // self._bytes(1))
+                    for batch in file.iter_batches(at_once, row_groups=[group], columns=names):
+                        yield _Piece.of(self.path, [batch], columns, batch.num_rows)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.path}: it breaks off or is damaged ({error}): fetch it again") from error
 
@@ -237,22 +246,24 @@ class _Piece:
         )
 
     @staticmethod
-    def of(path: Path, batch: Any, columns: Columns, ids: bool) -> _Piece:
-        features = np.empty((len(columns.features), batch.num_rows), np.int8 if columns.whole else np.float32)
-        for place, name in enumerate(columns.features):
-            column = batch.column(name)
-            if columns.whole and column.null_count:
-                raise DataError(f"{path}: column {name!r} has {column.null_count} missing values: fill them with 2")
-            values = column.to_numpy(zero_copy_only=False)
-            if values.dtype.kind in "iu" and values.dtype.itemsize > 1 and len(values) and abs(values).max() > 127:
-                wrong = values[int(np.argmax(abs(values)))]
-                raise DataError(f"{path}: column {name!r} has the value {wrong}: it must be 0 to 4")
-            features[place] = values
-        target = None
-        if columns.target is not None:
-            target = batch.column(columns.target).to_numpy(zero_copy_only=False).astype(np.float64)
-        names = batch.column(columns.id).to_numpy(zero_copy_only=False) if ids else None
-        return _Piece(features, target, names)
+    def of(path: Path, tables: Iterable[Any], columns: Columns, n_rows: int) -> _Piece:
+        """Put together rows whose columns come in several tables."""
+        place = {name: number for number, name in enumerate(columns.features)}
+        features = np.empty((len(place), n_rows), np.int8 if columns.whole else np.float32)
+        target = ids = None
+        for table in tables:
+            for name in table.schema.names:
+                column = table.column(name)
+                if name in place and columns.whole and column.null_count:
+                    raise DataError(f"{path}: column {name!r} has {column.null_count} missing values: fill them with 2")
+                values = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+                if name in place:
+                    features[place[name]] = _within_bytes(path, name, values)
+                if name == columns.target:
+                    target = values.astype(np.float64)
+                if name == columns.id and name not in place:
+                    ids = values
+        return _Piece(features, target, ids)
 
     @staticmethod
     def joined(parts: list[_Piece]) -> _Piece:
@@ -264,6 +275,15 @@ class _Piece:
             None if first.target is None else np.concatenate([p.target for p in parts if p.target is not None]),
             None if first.ids is None else np.concatenate([part.ids for part in parts if part.ids is not None]),
         )
+
+
+def _within_bytes(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    """Return values that may be stored as int8 without becoming others."""
+    wide = values.dtype.kind in "iu" and values.dtype != np.int8 and len(values) > 0
+    if wide and not -128 <= values.min() <= values.max() < 128:
+        row = int(np.argmax((values < -128) | (values > 127)))
+        raise DataError(f"{path}: column {name!r} has the value {values[row]}: it must be 0 to 4")
+    return values
 
 
 def _read_eras(path: Path, file: Any) -> np.ndarray:

@@ -3,13 +3,13 @@
 Each era is drawn by itself, from the seed and its number. With `u` the era's common factors and `e` noise, all standard
 normal:
 
-    features   the quintile bins (0 to 4) of sqrt(r) u_g + sqrt(1 - r) e for a block of `factors * 6` features, g the factor
-               of each; of noise alone for the others. In early eras some of the others are all 2: not there yet.
-    latent     s (signal over some of the features) + f (sum over factors of b_g times the block's mean) + noise, with b_g
-               drawn anew in every era: exposure to factors earns nothing on average and moves the result of every era.
+    features   the quintile bins (0 to 4) of sqrt(r) u_g + sqrt(1 - r) e for a block of 42 features, g the factor of
+               each; of noise alone for the others. In early eras some of the others are all 2: not there yet.
+    latent     s (signal over some of the features) + f (sum over factors of b_g times the block's mean) + noise, with
+               b_g drawn anew in every era: exposure to factors earns nothing on average and moves every era.
     target     latent in bins of 5, 20, 50, 20 and 5% of the era: 0, .25, .5, .75, 1.
 
-The meta model and the benchmark models are ranks of the signal with noise of their own. Ids are 64-bit numbers, each once.
+The meta model and the benchmark models are ranks of the signal with noise of their own. Ids are 64-bit numbers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _QUINTILES = np.array([-0.8416212, -0.2533471, 0.2533471, 0.8416212])
 
 @dataclass(frozen=True)
 class GeneratedFiles:
-    """Where the files are: `train`, `validation`, `live` with the meta model and benchmark models of each, `features`."""
+    """Where the files are; `features` is features.json."""
 
     train: Path
     validation: Path
@@ -85,8 +85,8 @@ def generate_files(
     count = round(eras * validation)
     if features < SMALL or not 0 < count < eras or rows < 20 * eras:
         raise SettingsError(
-            f"rows={rows}, features={features}, eras={eras}, validation={validation:g}: at least 20 rows an era, {SMALL} "
-            "features, and an era on each side are needed"
+            f"rows={rows}, features={features}, eras={eras}, validation={validation:g}: at least 20 rows an era, "
+            f"{SMALL} features, and an era on each side are needed"
         )
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ _LABELS = ("id", "era", "data_type")
 class JoinedModels:
     """Predictions by id.
 
-    A file need not have every era (the meta model begins late), but of an era that it has, `least` of the rows at least.
+    A file need not have every era (the meta model begins late), but of an era that it has, `least` of the rows.
 
     Attributes:
         path: of the file, for messages.
@@ -86,8 +86,8 @@ class JoinedModels:
             return None
         if covered < self.least:
             raise DataError(
-                f"{self.path}: era {era_name(batch.era)}: it covers {covered:.1%} of the rows, at least {self.least:.0%} "
-                "are asked for: give the file of the same release, or ask for less"
+                f"{self.path}: era {era_name(batch.era)}: it covers {covered:.1%} of the rows, at least "
+                f"{self.least:.0%} are asked for: give the file of the same release, or ask for less"
             )
         return found
 

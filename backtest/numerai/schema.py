@@ -1,7 +1,7 @@
 """Which columns of a Numerai Parquet file are what; and the sets of features in `features.json`.
 
-The classic schema: an index `id` (text), `era` ("0001", "era1", "X"), `data_type`, features `feature_*` (integers 0 to 4;
-in older files floats 0 to 1), targets `target*` (0 to 1, NaN where not known yet).
+The classic schema: an index `id` (text), `era` ("0001", "era1", "X"), `data_type`, features `feature_*` (integers 0 to
+4; in older files floats 0 to 1), targets `target*` (0 to 1, NaN where not known yet).
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def open_parquet(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        # Pages are read as they are needed; buffering all columns ahead would hold a row group twice.
-        return pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+        # Read ahead, or each column of each row group is a request of its own; not mapped, so that memory used is seen.
+        return pq.ParquetFile(path, pre_buffer=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a whole Parquet file ({error}): fetch it again") from error
 
