@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest.errors import BacktestError, SettingsError
+from backtest.numerai.command import numerai
 
 if TYPE_CHECKING:
     from backtest.analysis import Comparison
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Backtest cost-aware portfolios: does training on what the portfolio does beat squared error?",
 )
+app.command()(numerai)
 
 
 class Frequency(StrEnum):

@@ -59,9 +59,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
                 best[name] = found
             print(f"{name}: {found['seconds']:.1f} s", file=sys.stderr, flush=True)
     shape = best["squared"]
-    print(
-        f"{shape['rows']:,.0f} rows x {shape['features']:,.0f} features, {shape['eras']:.0f} eras, {disk:.2f} GB on disk"
-    )
+    rows, eras = f"{shape['rows']:,.0f} rows x {shape['features']:,.0f} features", f"{shape['eras']:.0f} eras"
+    print(f"{rows}, {eras}, {disk:.2f} GB on disk")
     for name, found in best.items():
         print(
             f"{name:8} {found['seconds']:7.1f} s a pass, {found['cpu']:7.1f} s of processors, peak memory "
@@ -109,10 +108,8 @@ def one_pass(folder: Path, objective: str) -> dict[str, float]:
     network = Network.initial(len(names), hidden=HIDDEN, seeds=[0], scale=0.2)
     descent = descent_of(network, settings)
     losses = EraLosses((objective,))
-    # The solver is compiled before the clock starts, on an era of its own.
-    train_pass(
-        problem, Descent(network, step_size=1e-3, weight_decay=0.0), losses, file.eras[:1], settings=settings, seed=1
-    )
+    # The solver is compiled before the clock starts, on one era and a model that is thrown away.
+    train_pass(problem, descent_of(network, settings), losses, file.eras[:1], settings=settings, seed=1)
     begun, worked = time.perf_counter(), time.process_time()
     loss = train_pass(problem, descent, losses, file.eras, settings=settings, seed=0)
     return {

@@ -83,7 +83,7 @@ def split_eras(eras: Sequence[int], *, selection: float, purge: int) -> tuple[np
     first = ordered[ordered < last[0] - purge] if count else ordered[:0]
     if not len(first) or not len(last):
         raise SettingsError(
-            f"{len(ordered)} eras with a purge of {purge} and a selection share of {selection:g} leave {len(first)} eras "
-            f"to train on and {len(last)} to stop on: give more eras, or another share"
+            f"{len(ordered)} eras, a purge of {purge} and a selection share of {selection:g} leave {len(first)} to "
+            f"train on and {len(last)} to stop on: give more eras, or another share"
         )
     return first, last
