@@ -1,8 +1,9 @@
 """Scores of trained models on eras they have not seen.
 
-Beside Numerai's scores, of the forecasts: `gross`, what the positions would have earned, `y'q`, and `utility`, that
-less `C(q)`, in 1/10,000 of the target's unit; and, in that too, `TC`, true contribution by the closed form `(p_k - m)' J (y - m)`, m the mean of all
-models' forecasts (`backtest.analysis.contribution`): about 0 for all when they are alike.
+Beside Numerai's scores, of the forecasts: `gross`, what the positions would have earned, `y'q`; `utility`, that less
+`C(q)`; and `TC`, true contribution by the closed form `(p_k - m)' J (y - m)`, m the mean of all models' forecasts
+(`backtest.analysis.contribution`), about 0 for all when they are alike. These three are in 1/10,000 of the target's
+unit.
 """
 
 from __future__ import annotations

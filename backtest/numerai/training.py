@@ -2,8 +2,8 @@
 
 Every replica (an objective and a seed) sees the same eras in the same order, with the same budget. All objectives of a
 seed start from one model, trained on squared error for `warm_up` passes, since positions that are stuck at 0 teach the
-decision objectives nothing. What is kept of each is its best parameters on the selection eras by its own loss, its
-start included.
+decision objectives nothing. What is kept of each is its best parameters on the selection eras by its own loss, after
+one pass of its own at least.
 Selection eras come after the training eras, with a purge between; what is reported later is neither.
 
 Memory: one piece of a file (see `backtest.numerai.files`), one era as float32, and the activations of the replicas.
@@ -98,7 +98,7 @@ class EraModels:
     Attributes:
         network: R replicas, in the order (objective, seed), their `scale` included.
         objectives, seeds: (R,) of each.
-        epoch: (R,) the pass that was best on the selection eras; 0 is the common start.
+        epoch: (R,) the pass that was best on the selection eras, from 1.
         scale: (R,) the multiple of the forecasts that was best there, from `SCALES`.
     """
 
@@ -157,7 +157,9 @@ def train_eras(
     start = descent.network.replicas(torch.arange(len(seeds)).repeat(len(objectives)))
     assert isinstance(start, Network)
     descent = descent_of(start, settings)
-    best = BestOnValidation(descent.network, _loss(problem, start, losses, selection), patience=settings.patience)
+    # Not the start, which is the same for all: each objective is judged by what it taught.
+    never = torch.full((start.n_replicas,), torch.inf, dtype=torch.float64)
+    best = BestOnValidation(descent.network, never, patience=settings.patience)
     for number in range(settings.epochs):
         train_pass(problem, descent, losses, train, settings=settings, seed=number)
         now = descent.network
