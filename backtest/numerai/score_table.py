@@ -15,6 +15,9 @@ __all__ = ["ScoreTable"]
 JUDGED = ("CORR20v2", "utility")
 """Scores whose differences the verdict is about."""
 
+FEWEST = 3
+"""Eras that do not overlap below which nothing is judged."""
+
 _WHOLE = ("CORR20v2", "MMC", "utility")
 """Scores that are shown with Sharpe ratio and drawdown too."""
 
@@ -94,7 +97,9 @@ class ScoreTable:
                 bar = float(student.ppf(1 - 0.025 / (len(judged) * len(others)), freedom))
                 if found.error > 0 and abs(found.mean) > bar * found.error:
                     shown.append(f"{name} {'above' if found.mean > 0 else 'below'} {base} in {score}")
-        where = f"{len(self.eras)} eras, {len(set(self.seeds))} seeds"
+        where = f"{len(self.eras)} eras, {len(set(self.seeds))} seed{'s' if len(set(self.seeds)) > 1 else ''}"
+        if len(self.eras) < FEWEST * (self.lags + 1):
+            return f"Too few eras to tell a difference from luck ({where}; {FEWEST * (self.lags + 1)} are needed)."
         if not shown:
             return f"No difference shown from {base} in {' or '.join(judged)} ({where}, 5% in all tests together)."
         return f"Shown ({where}, 5% in all tests together): {'; '.join(shown)}. No other difference is."
