@@ -48,7 +48,7 @@ class EraStatistics:
         x = np.asarray(scores, dtype=float)
         x = x[~np.isnan(x)]
         if not len(x):
-            return EraStatistics(*[np.nan] * 5, n_eras=0)
+            return EraStatistics(np.nan, np.nan, np.nan, np.nan, np.nan, 0)
         mean, deviation = float(x.mean()), float(x.std())
         wealth = np.concatenate([[0.0], np.cumsum(x)])
         drawdown = float((np.maximum.accumulate(wealth) - wealth).max())

@@ -91,10 +91,13 @@ def generate_files(
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     files = GeneratedFiles(
-        *(place / f"{name}.parquet" for name in ("train", "validation", "live", "meta_model")),
-        place / "validation_benchmark_models.parquet",
-        place / "live_benchmark_models.parquet",
-        place / "features.json",
+        train=place / "train.parquet",
+        validation=place / "validation.parquet",
+        live=place / "live.parquet",
+        meta_model=place / "meta_model.parquet",
+        benchmark_models=place / "validation_benchmark_models.parquet",
+        live_benchmark_models=place / "live_benchmark_models.parquet",
+        features=place / "features.json",
     )
     names = [f"feature_{number:04d}" for number in range(features)]
     sets = {"small": names[:SMALL], "medium": names[: max(SMALL, round(0.3 * features))], "all": names}

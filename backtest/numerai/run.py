@@ -170,7 +170,9 @@ def predict_live(run: NumeraiRun, path: str | Path) -> pd.Series:
     eras = [LIVE] if LIVE in file.eras else list(file.eras)
     parts = []
     for batch in file.stream(eras, ids=True):
-        frame = pd.DataFrame(batch.features.T, index=pd.Index(batch.ids, name="id"), columns=list(run.features))
+        assert batch.ids is not None
+        index = pd.Index(batch.ids.tolist(), name="id")
+        frame = pd.DataFrame(batch.features.T, index=index, columns=list(run.features))
         parts.append(run.predict(frame, None)["prediction"])
     return pd.concat(parts)
 
