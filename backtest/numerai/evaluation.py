@@ -65,7 +65,7 @@ def score_eras(
         problem: the file with these eras, and the costs.
         eras: numbers.
         neutral: (k,) numbers of the features that FNC neutralises.
-        lags: eras whose targets overlap, for the standard errors.
+        lags: how many later eras a target overlaps, for the standard errors.
         meta_model: for MMC and CWMM, which are left out without it.
         benchmarks: for BMC, left out without it.
 

@@ -151,7 +151,8 @@ def run_numerai(settings: NumeraiSettings, *, report: Report = lambda message: N
         replace(problem, file=files[1]),
         reported,
         neutral=exposed,
-        lags=purge,
+        # A target reaches into one era less than are purged.
+        lags=purge - 1,
         meta_model=joined[0],
         benchmarks=joined[1],
     )

@@ -16,7 +16,7 @@ JUDGED = ("CORR20v2", "utility")
 """Scores whose differences the verdict is about."""
 
 FEWEST = 3
-"""Eras that do not overlap below which nothing is judged."""
+"""Stretches of eras that hardly overlap below which nothing is judged."""
 
 _WHOLE = ("CORR20v2", "MMC", "utility")
 """Scores that are shown with Sharpe ratio and drawdown too."""
@@ -31,7 +31,7 @@ class ScoreTable:
         eras: (T,) numbers.
         scores: S names.
         objectives, seeds: (M,) of each model.
-        lags: of the standard errors, the eras whose targets overlap.
+        lags: of the standard errors, how many later eras the target of one overlaps.
         notes: what was left out, in words.
     """
 
@@ -84,8 +84,8 @@ class ScoreTable:
     def verdict(self) -> str:
         """Say in plain words which differences from the first objective are more than luck, and which are not.
 
-        Tests are two-sided, at 5% in all together (Bonferroni), with as many degrees of freedom as there are eras that
-        do not overlap.
+        Tests are two-sided, at 5% in all together (Bonferroni), with one degree of freedom less than there are
+        stretches of `lags` + 2 eras, which keeps 5% at 52 eras and more.
         """
         base, others = self.names[0], self.names[1:]
         judged = [score for score in JUDGED if score in self.scores]
@@ -93,13 +93,13 @@ class ScoreTable:
         for score in judged:
             for name in others:
                 found = self.difference(score, name, base)
-                freedom = max(1, found.n_eras // (self.lags + 1) - 1)
+                freedom = max(1, found.n_eras // (self.lags + 2) - 1)
                 bar = float(student.ppf(1 - 0.025 / (len(judged) * len(others)), freedom))
                 if found.error > 0 and abs(found.mean) > bar * found.error:
                     shown.append(f"{name} {'above' if found.mean > 0 else 'below'} {base} in {score}")
         where = f"{len(self.eras)} eras, {len(set(self.seeds))} seed{'s' if len(set(self.seeds)) > 1 else ''}"
-        if len(self.eras) < FEWEST * (self.lags + 1):
-            return f"Too few eras to tell a difference from luck ({where}; {FEWEST * (self.lags + 1)} are needed)."
+        if len(self.eras) < FEWEST * (self.lags + 2):
+            return f"Too few eras to tell a difference from luck ({where}; {FEWEST * (self.lags + 2)} are needed)."
         if not shown:
             return f"No difference shown from {base} in {' or '.join(judged)} ({where}, 5% in all tests together)."
         return f"Shown ({where}, 5% in all tests together): {'; '.join(shown)}. No other difference is."

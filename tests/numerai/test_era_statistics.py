@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backtest.errors import SettingsError
-from backtest.numerai.era_statistics import EraStatistics, newey_west_error
+from backtest.numerai.era_statistics import EraStatistics, overlap_error
 
 
 def overlapping(rng, n):
@@ -17,23 +17,33 @@ def overlapping(rng, n):
 def test_without_lags_the_error_is_the_textbook_one():
     x = np.random.default_rng(0).normal(size=50)
 
-    assert newey_west_error(x, lags=0) == pytest.approx(x.std(ddof=1) / np.sqrt(50))
+    assert overlap_error(x, lags=0) == pytest.approx(x.std(ddof=1) / np.sqrt(50))
 
 
 def test_the_error_of_a_small_series_is_the_one_by_hand():
-    e = np.array([1.0, 2.0, 4.0, 1.0, 3.0, 1.0]) - 2
-    by_hand = (e @ e + 2 * (2 / 3) * (e[1:] @ e[:-1]) + 2 * (1 / 3) * (e[2:] @ e[:-2])) / 6
+    e = np.array([1.0, 2.0, 4.0, 3.0, 2.0, 1.0, 1.0]) - 2
+    by_hand = e @ e + 2 * (e[1:] @ e[:-1])
 
-    assert newey_west_error(e + 2, lags=2) == pytest.approx(np.sqrt(by_hand / 5))
+    assert overlap_error(e + 2, lags=1) == pytest.approx(np.sqrt(by_hand / (7 * (7 - 1 - 2))))
 
 
-def test_overlapping_scores_have_an_error_near_the_truth_and_the_naive_one_is_half_of_it():
+def test_scores_that_swing_have_an_error_above_0_all_the_same():
+    swinging = np.tile([1.0, -1.0], 20) + 0.01 * np.arange(40)
+
+    assert overlap_error(swinging, lags=1) > 0
+
+
+@pytest.mark.parametrize("n", [52, 200])
+def test_overlapping_scores_have_the_true_error_and_the_naive_one_is_half_of_it(n):
     rng = np.random.default_rng(1)
-    draws = [overlapping(rng, 200) for _ in range(400)]
+    draws = [overlapping(rng, n) for _ in range(1000)]
     truth = np.std([x.mean() for x in draws])
 
-    assert np.mean([newey_west_error(x, lags=4) for x in draws]) / truth == pytest.approx(0.9, abs=0.06)
-    assert np.mean([newey_west_error(x, lags=0) for x in draws]) / truth == pytest.approx(0.51, abs=0.04)
+    def size(lags):
+        return np.sqrt(np.mean([overlap_error(x, lags=lags) ** 2 for x in draws]))
+
+    assert size(3) == pytest.approx(truth, rel=0.06)
+    assert size(0) == pytest.approx(0.51 * truth, rel=0.08)
 
 
 def test_the_error_of_a_sharpe_ratio_is_near_the_truth():
@@ -66,4 +76,4 @@ def test_what_cannot_be_had_is_nan(x):
 
 def test_negative_lags_are_refused():
     with pytest.raises(SettingsError, match="at least 0"):
-        newey_west_error(np.arange(4.0), lags=-1)
+        overlap_error(np.arange(4.0), lags=-1)

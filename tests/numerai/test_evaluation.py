@@ -94,7 +94,7 @@ def test_eras_without_targets_cannot_be_scored(generated):
 
 def table_of(squared, aligned, score="CORR20v2"):
     values = np.stack([squared, aligned], axis=-1)[:, None, :]
-    return ScoreTable(values, tuple(range(len(squared))), (score,), ("squared", "aligned"), (0, 0), lags=4)
+    return ScoreTable(values, tuple(range(len(squared))), (score,), ("squared", "aligned"), (0, 0), lags=3)
 
 
 def test_differences_are_taken_era_by_era():
