@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = ("market", "costs", "solver", "training", "simulation", "analysis", "report")
 """From the lowest: each may import itself and those before it."""
 LOWEST = {"errors", "whole_files"}
-ABOVE = {"cli", "commands", "configuration", "daily", "contracts", "sweep", "__init__"}
+ABOVE = {"cli", "commands", "configuration", "daily", "contracts", "numerai", "sweep", "__init__"}
 """Modules on top of the library; they may import any layer."""
 # The three methods with which a user asks a comparison for its page and tables, each importing inside itself.
 EXCEPTION = (Path("analysis/comparison.py"), "report", {"report", "render", "_repr_html_"})

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from backtest.solver import PositionSolver
+from backtest.training.descent import Descent
 from backtest.training.error_losses import ErrorLoss, return_scale
 from backtest.training.models import ForecastModel, TrainableModel
 from backtest.training.path import Path, walk
@@ -21,12 +22,6 @@ from backtest.training.settings import TrainingSettings
 from backtest.training.stopping import BestOnValidation
 
 __all__ = ["Trained", "evaluate_path", "train_on_error", "train_on_path"]
-
-GRADIENT_CLIP = 5.0
-"""Largest norm of one replica's gradient, in units of the first one in its forecasts."""
-
-ROUNDING = 1e-6
-"""Share of the norm of a replica's gradient below which a part of it is rounding of sums in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,40 +53,6 @@ class Trained:
         )
 
 
-class _Descent:
-    """AdamW on all replicas, with each replica's gradient clipped by its own norm."""
-
-    def __init__(self, network: TrainableModel, settings: TrainingSettings) -> None:
-        self.network = network.with_parameters([part.detach().clone().requires_grad_() for part in network.parameters])
-        self._unit = torch.zeros(network.n_replicas, dtype=torch.float64)
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters, lr=settings.step_size, weight_decay=settings.weight_decay
-        )
-
-    def step(self, p: Tensor, gradient: Tensor) -> None:
-        """Move the parameters given forecasts `p` with a graph and the loss's derivative in them, like `p`."""
-        self._optimizer.zero_grad(set_to_none=True)
-        # Losses differ in units; measured once, so that steps keep their sizes relative to each other. A replica whose
-        # positions are all stuck has no gradient to measure yet.
-        size = gradient.flatten(1).norm(dim=1) * self.network.scale
-        self._unit = torch.where(self._unit > 0, self._unit, size)
-        unit = torch.where(self._unit > 0, self._unit, 1.0)
-        p.backward(gradient / unit.reshape(-1, *[1] * (gradient.ndim - 1)))
-        square = torch.zeros(self.network.n_replicas)
-        for parameter in self.network.parameters:
-            assert parameter.grad is not None
-            square += parameter.grad.flatten(1).square().sum(1)
-        norm = square.sqrt()
-        shrink = (GRADIENT_CLIP / norm.clamp(min=1e-30)).clamp(max=1.0)
-        for parameter in self.network.parameters:
-            assert parameter.grad is not None
-            one_each = (-1, *[1] * (parameter.ndim - 1))
-            # Adam would make whole steps of what is rounding: the level of forecasts for dollar-neutral books, say.
-            parameter.grad[parameter.grad.abs() < ROUNDING * norm.reshape(one_each)] = 0
-            parameter.grad *= shrink.reshape(one_each)
-        self._optimizer.step()
-
-
 def train_on_error(
     samples: Samples,
     network: TrainableModel,
@@ -115,7 +76,7 @@ def train_on_error(
         seeds: (R,) of each replica, for its own order of minibatches.
         settings: how to train.
     """
-    descent = _Descent(network, settings)
+    descent = Descent(network, step_size=settings.step_size, weight_decay=settings.weight_decay)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     train_rows, validation_rows = torch.as_tensor(train), torch.as_tensor(validation)
 
@@ -177,7 +138,7 @@ def train_on_path(
         objectives: (R,) names from `OBJECTIVES`, or blends.
         settings: how to train.
     """
-    descent = _Descent(network, settings)
+    descent = Descent(network, step_size=settings.step_size, weight_decay=settings.weight_decay)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     aims = PathObjectives(objectives, samples, solver, train)
     carried = settings.path and solver.depends_on_held

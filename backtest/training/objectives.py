@@ -30,6 +30,7 @@ from torch import Tensor
 
 from backtest.errors import CostError, SettingsError
 from backtest.solver import PositionSolver
+from backtest.solver.canonical import CanonicalProblem
 from backtest.training.samples import Samples
 
 __all__ = [
@@ -165,6 +166,19 @@ class Metric:
     factor: Tensor
     scale_free = False
 
+    @staticmethod
+    def of_problem(problem: CanonicalProblem) -> Metric:
+        """Return the metric of the smooth part (risk, ridge, exposure) of a problem of one row, all assets scored.
+
+        Raises:
+            CostError: an asset has no smooth cost of its own, so that `H` cannot be inverted.
+        """
+        diagonal, loadings = problem.diagonal[:1], problem.loadings[:1]
+        _check_curved(diagonal)
+        inverse = 1 / diagonal
+        factor = _inner_factor(loadings[0], inverse[0]).unsqueeze(0)
+        return Metric(inverse, loadings, torch.zeros(1, dtype=torch.long), factor)
+
     def losses(self, p: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         """Return `(p - y)' H^-1 (p - y)` of each row (..., B); shapes as in `backtest.training.error_losses`."""
         return ((p - y) * self._weighted(p - y, rows)).sum(-1)
@@ -221,20 +235,30 @@ def risk_metric(samples: Samples, solver: PositionSolver, rows: np.ndarray) -> M
         market = samples.panel.at([row + samples.lag])
         problem = solver.problem(blank, blank, market=market)
         diagonal, loadings = problem.diagonal[0], problem.loadings[0]
-        if not bool((diagonal > 0).all()):
-            raise CostError(
-                "the whitened objective inverts the smooth part of C, and an asset has none of its own: "
-                "add FactorRisk with specific risk, or Ridge"
-            )
+        _check_curved(diagonal)
         # Consecutive rows share a factor model until it is estimated anew.
         if not models or not torch.equal(loadings, models[-1]):
             models.append(loadings)
         model_of[row] = len(models) - 1
         inverse[row] = samples.scored[row] / diagonal
-        inner = loadings.mT @ (loadings * inverse[row].unsqueeze(-1))
-        inner.diagonal().add_(1)
+        inner = _inner_factor(loadings, inverse[row])
         if factor is None:
             factor = torch.eye(len(inner), dtype=torch.float64).repeat(n_periods, 1, 1)
-        factor[row] = torch.linalg.cholesky(inner) if len(inner) else inner
+        factor[row] = inner
     assert factor is not None
     return Metric(inverse, torch.stack(models), model_of, factor)
+
+
+def _check_curved(diagonal: Tensor) -> None:
+    if not bool((diagonal > 0).all()):
+        raise CostError(
+            "the whitened objective inverts the smooth part of C, and an asset has none of its own: "
+            "add FactorRisk with specific risk, or Ridge"
+        )
+
+
+def _inner_factor(loadings: Tensor, inverse: Tensor) -> Tensor:
+    """Return the Cholesky factor (k, k) of `I + G'D^-1 G` for `G` (N, k) and the diagonal of `D^-1` (N,)."""
+    inner = loadings.mT @ (loadings * inverse.unsqueeze(-1))
+    inner.diagonal().add_(1)
+    return torch.linalg.cholesky(inner) if len(inner) else inner

@@ -19,6 +19,7 @@ from backtest.training import (
     fit_objectives,
     loops,
 )
+from backtest.training.descent import Descent
 from backtest.training.models import Network
 from backtest.training.path import walk
 from backtest.training.runs import chunks_of, runs_of
@@ -117,7 +118,7 @@ def test_a_path_with_gaps_is_each_run_walked_by_itself(toolbox, objective):
         settings=settings,
     )
 
-    descent = loops._Descent(start, settings)
+    descent = Descent(start, step_size=settings.step_size, weight_decay=settings.weight_decay)
     held = {int(run[0]): torch.zeros(6, dtype=torch.float64) for run in RUNS}
     # Chunks of five; the oldest rows of a run, which do not fill one, start nothing.
     chunks = [run[i : i + 5] for run in RUNS for i in range(len(run) % 5, len(run), 5)]
