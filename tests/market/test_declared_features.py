@@ -150,7 +150,7 @@ def digest_of(features):
     return hashlib.sha256(np.ascontiguousarray(plain).tobytes()).hexdigest()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), periods=st.sampled_from([12, 52, 252]), rows=st.integers(1, 320))
 def test_the_preset_has_the_bits_of_its_first_version_on_any_panel(seed, periods, rows):
     rng = np.random.default_rng(seed)
@@ -166,6 +166,7 @@ def test_the_preset_has_the_bits_of_its_first_version_on_any_panel(seed, periods
         np.testing.assert_array_equal(made.features[:, :, column], expected)
 
 
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 1000),
     chunk=st.integers(1, 200),
@@ -187,7 +188,7 @@ def test_any_chunk_gives_the_bits_of_the_whole(seed, chunk, window, kind, full_p
     np.testing.assert_array_equal(parts, whole)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), window=st.integers(2, 60))
 def test_windows_agree_with_plain_sums_over_their_rows(seed, window):
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", list(READERS))
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(content=FILES)
 @example(content=b"date,close\n2020-01-02,\x00\n")
 @example(content=b'ticker,start_date,end_date\n"A,2020-01-02,\n')

@@ -54,7 +54,7 @@ RULES = st.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 1000), rule=RULES, t=st.integers(0, 148))
 def test_nothing_after_a_row_moves_its_members(seed, rule, t):
     panel = random_panel(seed)
@@ -64,7 +64,7 @@ def test_nothing_after_a_row_moves_its_members(seed, rule, t):
     np.testing.assert_array_equal(rule.members(panel.until(t)), whole[: t + 1])
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 1000), rule=RULES)
 def test_the_order_of_names_moves_nothing_and_there_are_never_more_than_top(seed, rule):
     panel = random_panel(seed)
