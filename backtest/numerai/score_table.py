@@ -78,7 +78,7 @@ class ScoreTable:
                 cells = [self.difference(score, name, self.names[0]) for name in self.names[1:]]
                 lines.append(_row(score, [_pair(cell.mean, cell.error) for cell in cells]))
             lines += ["", self.verdict()]
-        lines += ["", *(f"{note[0].upper()}{note[1:]}." for note in self.notes)] if self.notes else []
+        lines += ["", *(f"{note}." for note in self.notes)] if self.notes else []
         return "\n".join(lines)
 
     def verdict(self) -> str:
