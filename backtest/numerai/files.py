@@ -222,7 +222,7 @@ class EraFile:
                     at_once = max(1, PIECE // self._bytes(1))
                     for batch in file.iter_batches(at_once, row_groups=[group], columns=names):
                         yield _Piece.of(self.path, [batch], columns, batch.num_rows)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             raise DataError(f"{self.path}: it breaks off or is damaged ({error}): fetch it again") from error
 
 
@@ -294,14 +294,15 @@ def _read_eras(path: Path, file: Any) -> np.ndarray:
         column = file.read(columns=["era"]).column("era")
         coded = column.combine_chunks().dictionary_encode() if not pa.types.is_dictionary(column.type) else column
         coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-    except (pa.ArrowException, OSError) as error:
+        names = coded.dictionary.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(f"{path}: it breaks off or is damaged ({error}): fetch it again") from error
     if coded.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{path}: row {row}: no era")
     codes = coded.indices.to_numpy(zero_copy_only=False)
-    numbers = np.empty(len(coded.dictionary), dtype=np.int32)
-    for code, name in enumerate(coded.dictionary.to_pylist()):
+    numbers = np.empty(len(names), dtype=np.int32)
+    for code, name in enumerate(names):
         try:
             numbers[code] = era_number(name)
         except DataError as error:

@@ -55,7 +55,7 @@ class JoinedModels:
         try:
             table = open_parquet(place).read()
             frame = table.to_pandas(ignore_metadata=True)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             raise DataError(f"{place}: it breaks off or is damaged ({error}): fetch it again") from error
         label = id_column(table.schema)
         if label is None:

@@ -89,7 +89,7 @@ def open_parquet(path: Path) -> Any:
     try:
         # Read ahead, or each column of each row group is a request of its own; not mapped, so that memory used is seen.
         return pq.ParquetFile(path, pre_buffer=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(f"{path}: not a whole Parquet file ({error}): fetch it again") from error
 
 

@@ -15,7 +15,7 @@ from backtest.errors import BacktestError
 from backtest.market import find_problems, read_bars, read_prices, repair_bars, revert
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     # shrinking a failure of this many parts takes minutes; the failing example is printed as it is
