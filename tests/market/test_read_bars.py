@@ -27,7 +27,8 @@ def _same(bars, table: pd.DataFrame) -> None:
 
 
 def test_every_source_gives_the_same_bars(tmp_path: Path) -> None:
-    """Text, gzip, tabs, Parquet, Feather, zip, frames of pandas and of another library."""
+    """Text, gzip, tabs, Parquet, Feather, zip, frames of pandas, pyarrow and polars."""
+    polars = pytest.importorskip("polars")
     table = good("yahoo")
     paths = [tmp_path / f"p.{ending}" for ending in ("csv", "tsv", "txt", "csv.gz", "parquet", "feather", "zip")]
     write(table, paths[0], "yahoo")
@@ -40,7 +41,7 @@ def test_every_source_gives_the_same_bars(tmp_path: Path) -> None:
     with zipfile.ZipFile(paths[6], "w") as archive:
         archive.write(paths[0], "AAA.csv")
 
-    for source in [*paths, named, named.set_index("Date"), pyarrow.Table.from_pandas(named)]:
+    for source in [*paths, named, named.set_index("Date"), pyarrow.Table.from_pandas(named), polars.from_pandas(named)]:
         _same(read_bars(source), table)
     assert list(read_bars(paths[0]).symbols) == ["p"]
     assert list(read_bars(paths[6]).symbols) == ["AAA"]
