@@ -123,7 +123,7 @@ def capacity_curve(
 
     Raises:
         SettingsError: wealths that are not positive, or the same; several forecasts.
-        As `simulate`.
+        BacktestError: as of `simulate`.
     """
     initial = np.asarray(wealths, dtype=float)
     if initial.ndim != 1 or len(initial) < 2 or not (np.isfinite(initial) & (initial > 0)).all():

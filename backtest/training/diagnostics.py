@@ -55,14 +55,14 @@ def gradient_weights(
     Returns:
         One row an objective and item, with the columns
 
-        - `objective`: "squared", "whitened" or "aligned";
-        - `kind`: "name", "factor", "direction" (those given), "rest" (what is at right angles to all factors), "all";
-        - `item`: the asset's label, "factor 1", ..., the direction's name, "rest" or "all names";
-        - `weight`: the mean over rows, and over the S forecasts, in units of the metric (a weight per return for
-          whitened and aligned);
-        - `relative`: in units of the mean weight of a name under that objective; 0 where none has any;
-        - `active`: share of rows in which the weight is not 0. For "all": share of scored names with a gradient;
-        - `rows`: rows averaged over, those in which the name is scored.
+            - `objective`: "squared", "whitened" or "aligned";
+            - `kind`: "name", "factor", "direction" (those given), "rest" (at right angles to all factors), "all";
+            - `item`: the asset's label, "factor 1", ..., the direction's name, "rest" or "all names";
+            - `weight`: the mean over rows, and over the S forecasts, in units of the metric (a weight per return for
+              whitened and aligned);
+            - `relative`: in units of the mean weight of a name under that objective; 0 where none has any;
+            - `active`: share of rows in which the weight is not 0. For "all": share of scored names with a gradient;
+            - `rows`: rows averaged over, those in which the name is scored.
 
     Raises:
         SettingsError: shapes do not fit.

@@ -81,7 +81,7 @@ def test_the_document_is_strict_json_with_settings_choices_and_differences(compa
     assert document["sample"]["n_trials"] == len(OBJECTIVES) * 2 * 4
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_second_run_is_equal_to_the_last_bit_in_any_number_of_processes(comparison, drawn, n_jobs):
     again = run(drawn, drawn, n_jobs=n_jobs)
 

@@ -157,14 +157,14 @@ FORECAST, BEFORE = torch.as_tensor(P), torch.as_tensor(HELD)
 
 
 def test_positions_have_derivatives_in_forecast_held_and_the_users_own_tensors():
-    rate = torch.as_tensor(RATE)
+    rate, forecast, before, upstream = torch.as_tensor(RATE), FORECAST[:2], BEFORE[:2], UPSTREAM[:2]
 
-    def solved(p=FORECAST, held=BEFORE, rate=rate):
+    def solved(p=forecast, held=before, rate=rate):
         return PositionSolver(RISK + Impact(rate), LIMITS)(p, held)
 
-    assert gradient_gap(lambda p: solved(p=p), FORECAST, UPSTREAM) <= 1e-6
-    assert gradient_gap(lambda held: solved(held=held), BEFORE, UPSTREAM) <= 1e-6
-    assert gradient_gap(lambda rate: solved(rate=rate), rate, UPSTREAM) <= 1e-6
+    assert gradient_gap(lambda p: solved(p=p), forecast, upstream) <= 1e-6
+    assert gradient_gap(lambda held: solved(held=held), before, upstream) <= 1e-6
+    assert gradient_gap(lambda rate: solved(rate=rate), rate, upstream) <= 1e-6
 
 
 def test_positions_have_derivatives_in_the_tensors_of_a_smooth_cost():

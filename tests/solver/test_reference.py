@@ -57,7 +57,7 @@ def test_the_reference_solves_every_piece_to_a_residual_of_1e9(kind):
 def test_no_mixture_with_other_feasible_weights_is_better_than_the_reference():
     rng = np.random.default_rng(1)
     solved = 0
-    for seed in range(300_000, 300_040):
+    for seed in range(300_000, 300_020):
         problem = random_case(seed, largest=12).problem
         best = reference_solve(problem)
         if best.status[0] != "solved":
@@ -71,7 +71,7 @@ def test_no_mixture_with_other_feasible_weights_is_better_than_the_reference():
         everywhere = torch.cat([problem.objective(point) for point in mixed.split(1)])
 
         assert float((problem.objective(best.q) - everywhere).max()) <= 1e-10 * float(size), f"seed {seed}"
-    assert solved >= 25
+    assert solved >= 12
 
 
 def test_the_cone_program_counts_the_objective_that_the_problem_states():

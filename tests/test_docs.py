@@ -1,0 +1,147 @@
+"""The documentation: every page is reachable, every link leads somewhere, every public name is there, examples run."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
+PACKAGES = sorted(
+    path.parent.name for path in (ROOT / "backtest").glob("*/__init__.py") if path.parent.name != "commands"
+)
+RUN = ["start", "concepts", "faq", *(f"how-to/{path.stem}" for path in sorted((DOCS / "how-to").glob("*.md")))]
+"""Pages whose examples are run here; those of the others are run beside the tests of what they show."""
+
+FENCE = re.compile(r"^( *)```.*?^\1```$", flags=re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def text_of(page: Path) -> str:
+    """A page's text without blocks of code, in which nothing is a link or a heading."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Anchors of a page's headings, made as a code host and the site both make them for headings of plain words."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), flags=re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"^::: (\S+)$", text_of(page), flags=re.MULTILINE))
+
+
+def links_of(page: Path) -> list[str]:
+    return [link for link in LINK.findall(text_of(page)) if not re.match(r"[a-z]+:", link)]
+
+
+def documented(page: Path) -> list[str]:
+    return re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def exported_by(package: Path) -> list[str]:
+    """`__all__` of a package, read without importing it."""
+    for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise AssertionError(f"{package} has no __all__")
+
+
+def test_every_page_is_in_the_navigation_once():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1].split("\n\n")[0]
+    listed = re.findall(r"([\w/-]+\.md)$", navigation, flags=re.MULTILINE)
+
+    # The home page is the README.
+    assert sorted(listed) == sorted(["index.md", *(str(page.relative_to(DOCS)) for page in PAGES)])
+
+
+@pytest.mark.parametrize("page", PROSE, ids=name_of)
+def test_every_link_and_picture_leads_to_a_file_and_a_heading_in_it(page):
+    for link in links_of(page):
+        place, _, anchor = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+
+        assert target.is_file(), link
+        assert target.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors_of(target), link
+
+
+def test_links_are_found():
+    """The test above would pass on pages that it cannot read."""
+    assert len(links_of(ROOT / "README.md")) > 15
+    assert "the-canonical-problem" in anchors_of(DOCS / "solver.md")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_of_a_package_is_on_its_page_once(package):
+    names = [f"backtest.{package}.{name}" for name in exported_by(ROOT / "backtest" / package)]
+
+    assert sorted(documented(DOCS / "api" / f"{package}.md")) == sorted(names)
+
+
+def test_every_name_of_the_library_itself_is_on_the_first_page_of_the_api():
+    index = DOCS / "api" / "index.md"
+    linked = {link.rpartition(".")[2] for link in links_of(index) if "#" in link}
+    shown = {name.rpartition(".")[2] for name in documented(index)}
+
+    assert sorted(set(exported_by(ROOT / "backtest")) - linked - shown) == []
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "api").glob("*.md")), ids=name_of)
+def test_what_an_api_page_names_exists_and_says_what_it_is(page):
+    for name in documented(page):
+        module, _, attribute = name.rpartition(".")
+        found = (
+            importlib.import_module(name)
+            if name == "backtest.errors"
+            else getattr(importlib.import_module(module), attribute)
+        )
+
+        assert not inspect.isroutine(found) | inspect.isclass(found) or found.__doc__, name
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_the_examples_run_as_they_stand(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    namespace = {"__name__": "page"}
+
+    for block in blocks:
+        exec(compile(block, page, "exec"), namespace)
+
+    assert blocks or page == "how-to/daily-orders", "nothing was run"
+
+
+def test_formulas_need_nothing_from_the_network():
+    """No font, script or style of the site is fetched when it is read."""
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+    assert "font: false" in settings
+    assert re.findall(r"https?://", settings) == []
+
+
+def test_every_command_that_the_pages_show_exists():
+    from typer.main import get_command
+
+    from backtest.cli import app
+
+    known = set(get_command(app).commands)
+    shown = {
+        word
+        for page in PROSE
+        for word in re.findall(r"(?:^|`)\s*backtest ([a-z]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+
+    assert {"compare", "positions", "check"} <= shown
+    assert sorted(shown - known) == []
