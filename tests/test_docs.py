@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,6 +131,22 @@ def test_formulas_need_nothing_from_the_network():
 
     assert "font: false" in settings
     assert re.findall(r"https?://", settings) == []
+
+
+def test_links_out_of_docs_lead_to_pages_of_the_site():
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    specification = importlib.util.spec_from_file_location("repository_pages", DOCS / "hooks" / "repository_pages.py")
+    hook = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(hook)
+
+    def rewritten(markdown, place):
+        page = SimpleNamespace(file=SimpleNamespace(src_uri=place))
+        return hook.on_page_markdown(markdown, page=page, config=None, files=None)
+
+    assert rewritten("[a](docs/solver.md#measured)", "index.md") == "[a](solver.md#measured)"
+    assert rewritten("[a](../README.md) [b](data.md)", "faq.md") == "[a](index.md) [b](data.md)"
+    assert rewritten("[a](../../strategies/x.py)", "how-to/y.md") == "[a](../repository/strategies/x.py.md)"
+    assert rewritten("[a](https://x.org) [b](#here)", "faq.md") == "[a](https://x.org) [b](#here)"
 
 
 def test_every_command_that_the_pages_show_exists():
