@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from backtest.analysis.comparison import plain
 from backtest.analysis.summary import members
+from backtest.report.charts import Chart, charts_of
 from backtest.report.drawing import DARK
-from backtest.report.figures import CHARTS, Chart
 from backtest.report.tables import differences_html, measures_html, number, paths_html, settings_html, training_html
 from backtest.whole_files import write_text
 
@@ -47,7 +47,7 @@ def page_html(comparison: Comparison) -> str:
     """The whole page as text: the verdict in words, the charts, every number, every setting."""
     from plotly.offline import get_plotlyjs
 
-    charts = {chart.key: chart.draw(comparison).to_json() for chart in CHARTS}
+    charts = {chart.key: chart.draw(comparison).to_json() for chart in charts_of(comparison)}
     data = "".join(
         f'<script type="application/json" id="data-{key}">{_inert(text)}</script>' for key, text in charts.items()
     )
@@ -74,7 +74,7 @@ def page_html(comparison: Comparison) -> str:
 {notes}
 </header>
 <div class="grid">
-{"".join(_card(chart, comparison) for chart in CHARTS)}
+{"".join(_card(chart, comparison) for chart in charts_of(comparison))}
 {"".join(_sections(comparison))}
 </div>
 </main>
