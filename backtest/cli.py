@@ -17,6 +17,7 @@ from backtest.commands import data
 from backtest.commands.check import check
 from backtest.commands.numerai import numerai
 from backtest.commands.positions import positions
+from backtest.commands.report import report
 from backtest.commands.shared import DATA, OUTPUT, PORTFOLIO, TRAINING, errors_as_messages, option
 from backtest.errors import SettingsError
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(positions)
 app.command()(check)
+app.command()(report)
 app.add_typer(data.app, name="data")
 app.command()(numerai)
 

@@ -83,6 +83,7 @@ def page_html(comparison: Comparison) -> str:
 {data}
 <script>{get_plotlyjs()}</script>
 <script>{_part("page.js")}</script>
+<script>{_part("tables.js")}</script>
 </body>
 </html>
 """

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison, Difference
 
 __all__ = [
+    "UNDEFINED",
     "cell",
     "comparison_html",
     "comparison_table",
     "differences_html",
+    "flat_settings",
     "measures_html",
     "number",
     "paths_html",
@@ -180,10 +182,14 @@ def paths_html(comparison: Comparison) -> str:
 def settings_html(settings: Mapping[str, Any]) -> str:
     """Every setting, nested names joined by dots."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>'
-        for key, value in _flat(settings, exact=True)
+        f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in flat_settings(settings)
     )
     return f'<table class="settings" data-csv="settings"><tbody>{rows}</tbody></table>'
+
+
+def flat_settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(dotted name, text) of every setting."""
+    return _flat(settings, exact=True)
 
 
 def training_html(training: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
