@@ -110,17 +110,19 @@ def asset_cost_figure(comparison: Comparison) -> Figure:
     top = np.argsort(-np.mean(list(shares.values()), axis=0), kind="stable")[:_COSTLY]
     assets = next(iter(comparison.results.values())).assets
     labels = [short_name(str(assets[place])) for place in top]
-    figure = blank_figure(height=80 + 24 * len(top))
-    for name, share in shares.items():
+    figure = blank_figure(height=80 + max(24, 8 * len(shares)) * len(top))
+    for number, (name, share) in enumerate(shares.items()):
+        shift = 0.6 * ((number + 0.5) / len(shares) - 0.5)  # side by side: one must not hide another
         colour = colour_of(comparison, name)
         figure.add_trace(
             go.Scatter(
                 x=(100 * share[top]).round(3),
-                y=list(range(len(top))),
+                y=[place + shift for place in range(len(top))],
+                text=labels,
                 mode="markers",
                 name=escape(name),
-                marker={"symbol": marker_of(comparison, name), "size": 10, "color": colour, "opacity": 0.85},
-                hovertemplate="%{x:.2f}%",
+                marker={"symbol": marker_of(comparison, name), "size": 8, "color": colour},
+                hovertemplate="%{text}: %{x:.2f}%",
             )
         )
     figure.update_xaxes(ticksuffix="%", rangemode="tozero", nticks=6, tickangle=0)
@@ -129,7 +131,7 @@ def asset_cost_figure(comparison: Comparison) -> Figure:
         tickvals=list(range(len(top))),
         ticktext=labels,
     )
-    figure.update_layout(hovermode="y unified")
+    figure.update_layout(hovermode="closest")
     return figure
 
 

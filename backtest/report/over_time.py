@@ -71,10 +71,9 @@ def net_exposure_figure(comparison: Comparison) -> Figure:
         name: 100 * np.nan_to_num(result.net_exposure).mean(axis=0) for name, result in comparison.results.items()
     }
     figure = _trailing(comparison, values, years=0.25, hover="%{y:.1f}%", suffix="%")
-    most = max(float(np.abs(value).max()) for value in values.values())
-    if most < 1.0:  # rounding errors of a neutral book must not look like positions
-        figure.update_yaxes(range=[-1.0, 1.0])
-    figure.update_yaxes(rangemode="normal", zeroline=True)
+    neutral = max(float(np.abs(value).max()) for value in values.values()) < 1.0
+    # Rounding errors of a neutral book must not look like positions.
+    figure.update_yaxes(range=[-1.0, 1.0] if neutral else None, rangemode="normal", zeroline=True)
     return figure
 
 
@@ -136,8 +135,11 @@ def _trailing(
     window = _window(comparison, years=years)
     dates = comparison.dates[window - 1 :]
     kept = rows_drawn(len(dates))
+    highest = 0.0
     for name, value in values.items():
         trailing = pd.Series(value).rolling(window).mean().to_numpy()[window - 1 :]
         add_line(figure, comparison, name, dates[kept], trailing[kept], hover=hover)
-    figure.update_yaxes(ticksuffix=suffix, rangemode="tozero")
+        highest = max(highest, float(trailing.max()))
+    # A line at its limit must not lie on the edge.
+    figure.update_yaxes(ticksuffix=suffix, range=[0.0, 1.06 * highest or 1.0])
     return figure
