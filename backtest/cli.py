@@ -11,6 +11,7 @@ from backtest.commands.check import check
 from backtest.commands.compare import compare
 from backtest.commands.numerai import numerai
 from backtest.commands.positions import positions
+from backtest.commands.report import report
 from backtest.commands.run import run
 from backtest.commands.sweep import sweep
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Backtest cost-aware portfolios: does training on what the portfolio does beat squared error?",
 )
-for command in (compare, run, sweep, positions, check, numerai):
+for command in (compare, run, sweep, positions, report, check, numerai):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest.analysis.compare import Progress
 from backtest.analysis.comparison import Comparison
-from backtest.analysis.performance import information_coefficient
+from backtest.analysis.performance import information_coefficient, mean_by_date, rank_correlations
 from backtest.errors import SettingsError
 from backtest.market import MarketPanel
 from backtest.simulation import SolverPolicy, simulate
@@ -77,6 +77,10 @@ def compare_strategies(
         results={name: result.books(slice(book, book + 1)) for book, name in enumerate(strategies)},
         information_coefficients={
             name: tuple(information_coefficient(p, targets)[:2]) for name, p in zip(strategies, forecasts, strict=True)
+        },
+        rank_correlations={
+            name: mean_by_date([rank_correlations(p[first_row:], targets[first_row:])], panel.dates[first_row:])
+            for name, p in zip(strategies, forecasts, strict=True)
         },
         settings={
             **(settings or {}),

@@ -52,6 +52,8 @@ class Comparison:
     these dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
     training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market knows, such
     as {"expected_utility": .., "regret": ..}, fractions a year.
+    rank_correlations: objective -> the rank correlation of forecasts and returns of each date, mean over its books, by
+    the date of the forecast.
     level, seed, n_resamples, block: of the intervals; see `stationary_bootstrap_interval`. n_paths: backtest paths of
     combinatorial splits, in which every seed, or ensemble, has a book each: batch rows are then seeds x paths, paths
     moving fastest.
@@ -64,6 +66,7 @@ class Comparison:
     n_trials: int
     training: Mapping[str, Sequence[Any]] | None = None
     expected: Mapping[str, Mapping[str, float]] | None = None
+    rank_correlations: Mapping[str, pd.Series] | None = None
     level: float = 0.95
     seed: int = 0
     n_resamples: int = 2000
@@ -73,7 +76,7 @@ class Comparison:
     def __post_init__(self) -> None:
         if not self.results:
             raise SettingsError("results is empty: give at least one objective's simulation")
-        for key in ("information_coefficients", "training", "expected"):
+        for key in ("information_coefficients", "training", "expected", "rank_correlations"):
             unknown = sorted(set(getattr(self, key) or {}) - set(self.results))
             if unknown:
                 raise SettingsError(f"{key} names {unknown}, which have no result: there are {list(self.results)}")

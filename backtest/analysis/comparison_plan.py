@@ -13,7 +13,7 @@ import torch
 
 from backtest.analysis.comparison import Comparison
 from backtest.analysis.comparison_books import Books, simulate_books
-from backtest.analysis.performance import information_coefficient
+from backtest.analysis.performance import information_coefficient, mean_by_date, rank_correlations
 from backtest.errors import SettingsError
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.simulation import SimulationResult, SolverPolicy, simulate
@@ -221,6 +221,7 @@ class ComparisonPlan:
             )
             for number, name in enumerate(objectives)
         }
+        rows = self.tested_rows
         # Every model that validation judged, of the window that tried most.
         tried = [max(fitted.records[name]["n_tried"] for fitted in fits) for name in objectives]
         return Comparison(
@@ -243,6 +244,12 @@ class ComparisonPlan:
             n_trials=sum(tried),
             training={name: [dict(fitted.records[name]) for fitted in fits] for name in objectives},
             expected=expected,
+            rank_correlations={
+                name: mean_by_date(
+                    [rank_correlations(p[rows], targets[rows]) for p in books.forecasts_of(number)], panel.dates[rows]
+                )
+                for number, name in enumerate(objectives)
+            },
             level=self.level,
             n_paths=self.n_paths,
         )

@@ -16,7 +16,7 @@ Sources: Sharpe, "The Sharpe Ratio" (1994); Sortino & van der Meer, "Downside Ri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,7 +33,9 @@ __all__ = [
     "information_coefficient",
     "max_drawdown",
     "mean_annual_return",
+    "mean_by_date",
     "performance_table",
+    "rank_correlations",
     "sharpe_ratio",
     "sortino_ratio",
     "total_return",
@@ -147,6 +149,21 @@ def information_coefficient(p: np.ndarray, y: np.ndarray) -> InformationCoeffici
     the dates as independent, which one-period targets that do not overlap nearly are. No usable date gives
     NaN; one date, no t statistic.
     """
+    correlation = rank_correlations(p, y)
+    correlation = correlation[np.isfinite(correlation)]
+    n = len(correlation)
+    if n == 0:
+        return InformationCoefficient(np.nan, np.nan, 0)
+    mean = float(correlation.mean())
+    error = correlation.std(ddof=1) / np.sqrt(n) if n > 1 else 0.0
+    return InformationCoefficient(mean, float(mean / error) if error > _CONSTANT else np.nan, n)
+
+
+def rank_correlations(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman rank correlation (T,) across names between `p` and `y` (T, N), date by date.
+
+    NaN on the dates that `information_coefficient`, which is their mean, leaves out; it says which.
+    """
     from scipy.stats import rankdata
 
     p, y = np.asarray(p, dtype=float), np.asarray(y, dtype=float)
@@ -156,19 +173,21 @@ def information_coefficient(p: np.ndarray, y: np.ndarray) -> InformationCoeffici
     counts = known.sum(axis=1)
     rows = counts >= _LEAST_NAMES
     known, counts = known[rows], counts[rows, None]
+    correlation = np.full(len(p), np.nan)
     if not len(known):
-        return InformationCoefficient(np.nan, np.nan, 0)
+        return correlation
     middle = (counts + 1) / 2
     ranks = [rankdata(np.where(known, x[rows], np.nan), axis=1, nan_policy="omit") - middle for x in (p, y)]
     a, b = (np.where(known, rank, 0.0) for rank in ranks)
     spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    correlation = (a * b).sum(axis=1)[spread > 0] / spread[spread > 0]
-    n = len(correlation)
-    if n == 0:
-        return InformationCoefficient(np.nan, np.nan, 0)
-    mean = float(correlation.mean())
-    error = correlation.std(ddof=1) / np.sqrt(n) if n > 1 else 0.0
-    return InformationCoefficient(mean, float(mean / error) if error > _CONSTANT else np.nan, n)
+    correlation[np.flatnonzero(rows)[spread > 0]] = (a * b).sum(axis=1)[spread > 0] / spread[spread > 0]
+    return correlation
+
+
+def mean_by_date(correlations: Sequence[np.ndarray], dates: pd.DatetimeIndex) -> pd.Series:
+    """Mean over books of their `rank_correlations`, (T,) each, by date; dates without any are left out."""
+    means = pd.DataFrame(np.stack(correlations)).mean()
+    return pd.Series(means.to_numpy(), index=dates).dropna()
 
 
 def performance_table(returns: Mapping[str, Any] | pd.DataFrame, *, periods_per_year: float) -> pd.DataFrame:

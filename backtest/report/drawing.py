@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison
 
 __all__ = [
+    "CARD",
     "DARK",
     "INK",
     "MUTED",
@@ -27,7 +28,9 @@ __all__ = [
     "blank_figure",
     "colour_of",
     "fill_of",
+    "marker_of",
     "rows_drawn",
+    "short_name",
     "text_dates",
     "with_start",
 ]
@@ -36,6 +39,8 @@ INK, GRID, ZERO, MUTED, CARD = "#1d2329", "#e1e4e8", "#8b949e", "#9aa3ad", "#fff
 _COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
 _SPARE = ("#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
 _STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
+_MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
+_SPARE_MARKERS = ("cross", "x", "star", "hexagon")
 _SPARE_STYLES = ("solid", "dash", "dot", "dashdot")
 # Light to dark. The two blues change places: the strong one is too dim on a dark page. Each has two
 # spellings, one for lines and one for fills.
@@ -71,7 +76,8 @@ def blank_figure(*, height: int) -> Figure:
             "y": 1.02,
             "xanchor": "left",
             "yanchor": "bottom",
-            "itemwidth": 40,
+            "itemwidth": 30,
+            "font": {"size": 12},
         },
         hovermode="x unified",
         hoverlabel={"font": {"color": INK}, "bgcolor": CARD, "bordercolor": GRID},
@@ -145,6 +151,11 @@ def _style(comparison: Comparison, name: str) -> str:
     return _STYLES.get(name) or _SPARE_STYLES[_unknown(comparison, name) % len(_SPARE_STYLES)]
 
 
+def marker_of(comparison: Comparison, name: str) -> str:
+    """An objective's symbol, the same in every chart of points."""
+    return _MARKERS.get(name) or _SPARE_MARKERS[_unknown(comparison, name) % len(_SPARE_MARKERS)]
+
+
 def _unknown(comparison: Comparison, name: str) -> int:
     return [other for other in comparison.results if other not in _COLOURS].index(name)
 
@@ -170,3 +181,8 @@ def with_start(dates: pd.DatetimeIndex) -> pd.DatetimeIndex:
 def text_dates(dates: pd.DatetimeIndex) -> list[str]:
     """Dates as plotly reads them."""
     return dates.strftime("%Y-%m-%d").tolist()
+
+
+def short_name(name: str) -> str:
+    """A name that leaves room for the chart on a phone; the legend and the tables have it whole."""
+    return escape(name if len(name) <= 16 else f"{name[:15]}…")

@@ -1,20 +1,12 @@
-"""The comparison's charts, as plotly figures.
-
-Titles and units live beside the chart in the page, where they wrap on a narrow screen; axes carry
-unit suffixes.
-"""
+"""Wealth, the paired difference, the way from gross to net, and the spread over seeds, as plotly figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from backtest.analysis.performance import drawdown
 from backtest.analysis.summary import spoken
 from backtest.report.drawing import (
     INK,
@@ -26,6 +18,7 @@ from backtest.report.drawing import (
     colour_of,
     fill_of,
     rows_drawn,
+    short_name,
     text_dates,
     with_start,
 )
@@ -35,22 +28,9 @@ if TYPE_CHECKING:
 
     from backtest.analysis.comparison import Comparison
 
-__all__ = ["CHARTS", "Chart"]
+__all__ = ["cost_figure", "difference_figure", "seeds_figure", "wealth_figure"]
 
-_TROUGHS = 300  # drawdowns are drawn by their deepest point in each of so many stretches
 _TICKS = np.array([m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)])
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One chart of the page: where it is, what it shows, how to read it, and how to draw it."""
-
-    key: str
-    title: str
-    unit: str
-    caption: str
-    span: str  # "wide" across the page, "tall" beside two others, or ""
-    draw: Callable[[Comparison], Figure]
 
 
 def wealth_figure(comparison: Comparison) -> Figure:
@@ -94,7 +74,7 @@ def cost_figure(comparison: Comparison) -> Figure:
         steps += [(spoken(kind), -value, False) for kind, value in summary.costs.items()]
         steps += [("interest", summary.interest, False)] if interest_shown else []
         steps += [("net", summary.net, True)]
-        labels.append((row, f"<b>{_short(name)}</b>"))
+        labels.append((row, f"<b>{short_name(name)}</b>"))
         running = 0.0
         for label, value, total in steps:
             row += 1.0
@@ -184,28 +164,6 @@ def difference_figure(comparison: Comparison) -> Figure:
     return figure
 
 
-def drawdown_figure(comparison: Comparison) -> Figure:
-    """How far wealth is below its highest so far, averaged over seeds."""
-    figure = blank_figure(height=320)
-    kept = rows_drawn(len(comparison.dates), most=_TROUGHS)
-    for name, series in comparison.series.items():
-        fall = drawdown(series.net).mean(axis=0)
-        deepest = np.minimum.reduceat(fall, kept)  # thinning must not lose the troughs
-        add_line(figure, comparison, name, comparison.dates[kept], 100 * deepest, hover="%{y:.1f}%")
-    figure.update_yaxes(ticksuffix="%", zeroline=True)
-    return figure
-
-
-def turnover_figure(comparison: Comparison) -> Figure:
-    """Trades over the year before each date, as a multiple of wealth."""
-    return _trailing_year(comparison, "turnover", scale=comparison.periods_per_year, hover="%{y:.1f}×", suffix="×")
-
-
-def names_traded_figure(comparison: Comparison) -> Figure:
-    """Share of names whose weight is changed, averaged over the year before each date."""
-    return _trailing_year(comparison, "names_traded", scale=100.0, hover="%{y:.1f}%", suffix="%")
-
-
 def seeds_figure(comparison: Comparison) -> Figure:
     """Annual net return of every seed: a ring each, a cross where the seed was ruined, a bar at the mean."""
     import plotly.graph_objects as go
@@ -243,89 +201,9 @@ def seeds_figure(comparison: Comparison) -> Figure:
     figure.update_yaxes(
         range=[len(names) - 0.5, -0.5],
         tickvals=list(range(len(names))),
-        ticktext=[_short(name) for name in names],
+        ticktext=[short_name(name) for name in names],
         showgrid=False,
         zeroline=False,
     )
     figure.update_layout(hovermode="closest")
     return figure
-
-
-CHARTS = (
-    Chart(
-        "wealth",
-        "Wealth after costs",
-        "multiple of the starting wealth",
-        "Line: mean over seeds. Band: lowest to highest seed.",
-        "wide",
-        wealth_figure,
-    ),
-    Chart(
-        "difference",
-        "Paired difference in net return, added up",
-        "% of wealth since the start",
-        "Shaded: where the line would end if its mean were anywhere in the interval. A shape that holds the "
-        "zero line means no difference is shown.",
-        "wide",
-        difference_figure,
-    ),
-    Chart(
-        "costs",
-        "From gross to net",
-        "% of wealth a year, mean over seeds",
-        "Each grey step is what one kind of cost takes; risk and penalties are opinions and are not charged.",
-        "tall",
-        cost_figure,
-    ),
-    Chart(
-        "seeds",
-        "Spread over seeds",
-        "annual net return of each seed, %",
-        "Ring: one seed. Upright bar: their mean. Cross: a seed that was ruined.",
-        "",
-        seeds_figure,
-    ),
-    Chart(
-        "drawdown",
-        "Drawdown after costs",
-        "% below the highest wealth so far, mean over seeds",
-        "The start counts as a high.",
-        "",
-        drawdown_figure,
-    ),
-    Chart(
-        "turnover",
-        "Turnover",
-        "multiples of wealth traded a year",
-        "Mean over seeds and over the year up to each date.",
-        "",
-        turnover_figure,
-    ),
-    Chart(
-        "names",
-        "Share of names traded",
-        "% of all names, each period",
-        "Mean over seeds and over the year up to each date.",
-        "",
-        names_traded_figure,
-    ),
-)
-
-
-def _trailing_year(comparison: Comparison, field: str, *, scale: float, hover: str, suffix: str) -> Figure:
-    figure = blank_figure(height=320)
-    n = len(comparison.dates)
-    window = max(1, min(round(comparison.periods_per_year), n // 2))
-    kept = rows_drawn(n - window + 1)
-    for name, series in comparison.series.items():
-        mean = getattr(series, field).mean(axis=0)
-        trailing = pd.Series(mean).rolling(window).mean().to_numpy()[window - 1 :]
-        dates = comparison.dates[window - 1 :]
-        add_line(figure, comparison, name, dates[kept], scale * trailing[kept], hover=hover)
-    figure.update_yaxes(ticksuffix=suffix, rangemode="tozero")
-    return figure
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for the chart on a phone; the legend and the tables have it whole."""
-    return escape(name if len(name) <= 16 else f"{name[:15]}…")

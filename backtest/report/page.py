@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from backtest.analysis.comparison import plain
 from backtest.analysis.summary import members
+from backtest.report.charts import Chart, charts_of
+from backtest.report.details import EVENTS_NOTE, assets_html, events_html, months_html
 from backtest.report.drawing import DARK
-from backtest.report.figures import CHARTS, Chart
 from backtest.report.tables import differences_html, measures_html, number, paths_html, settings_html, training_html
 from backtest.whole_files import write_text
 
@@ -47,7 +48,7 @@ def page_html(comparison: Comparison) -> str:
     """The whole page as text: the verdict in words, the charts, every number, every setting."""
     from plotly.offline import get_plotlyjs
 
-    charts = {chart.key: chart.draw(comparison).to_json() for chart in CHARTS}
+    charts = {chart.key: chart.draw(comparison).to_json() for chart in charts_of(comparison)}
     data = "".join(
         f'<script type="application/json" id="data-{key}">{_inert(text)}</script>' for key, text in charts.items()
     )
@@ -74,7 +75,7 @@ def page_html(comparison: Comparison) -> str:
 {notes}
 </header>
 <div class="grid">
-{"".join(_card(chart, comparison) for chart in CHARTS)}
+{"".join(_card(chart, comparison) for chart in charts_of(comparison))}
 {"".join(_sections(comparison))}
 </div>
 </main>
@@ -82,6 +83,7 @@ def page_html(comparison: Comparison) -> str:
 {data}
 <script>{get_plotlyjs()}</script>
 <script>{_part("page.js")}</script>
+<script>{_part("tables.js")}</script>
 </body>
 </html>
 """
@@ -160,6 +162,16 @@ def _sections(comparison: Comparison) -> Iterator[str]:
         yield _section(f"Over {comparison.n_paths} backtest paths", spread, paths_html(comparison))
     if comparison.differences:
         yield _section("Every pair", _pairs_note(comparison), differences_html(comparison))
+    yield _section("Solver and market events", EVENTS_NOTE, events_html(comparison))
+    yield _folded(
+        "Month by month",
+        "net return, % of the month's first wealth, mean over seeds; information "
+        "coefficient, mean rank correlation of the month's forecasts",
+        months_html(comparison),
+    )
+    yield _folded(
+        "Asset by asset", "mean |weight|, % of wealth; cost, % of all that the objective paid", assets_html(comparison)
+    )
     if comparison.training:
         yield (
             '<details class="card wide"><summary>Training, window by window</summary>'
@@ -172,6 +184,13 @@ def _section(title: str, unit: str, body: str) -> str:
     below = f'<p class="unit">{escape(unit)}</p>' if unit else ""
     head = f"<h2>{escape(title)}</h2>{below}"
     return f'<section class="card wide">{head}<div class="scroll">{body}</div></section>'
+
+
+def _folded(title: str, unit: str, body: str) -> str:
+    return (
+        f'<details class="card wide"><summary>{escape(title)}</summary><p class="unit">{escape(unit)}</p>'
+        f'<div class="scroll">{body}</div></details>'
+    )
 
 
 def _part(name: str) -> str:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison, Difference
 
 __all__ = [
+    "UNDEFINED",
+    "cell",
     "comparison_html",
     "comparison_table",
     "differences_html",
+    "flat_settings",
     "measures_html",
     "number",
     "paths_html",
@@ -39,6 +42,12 @@ def number(value: float, digits: int, *, sign: bool = False) -> str:
     digits = 0 if abs(value) >= 1000 else digits
     rounded = round(value, digits) + 0.0  # + 0.0: no "-0.00"
     return f"{rounded:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+
+
+def cell(value: float, digits: int, *, sign: bool = False) -> str:
+    """A number in a table: shown with the digits worth reading, kept whole for sorting and for the CSV file."""
+    kept = f' data-value="{float(value)!r}"' if np.isfinite(value) else ' data-value=""'
+    return f"<td{kept}>{number(value, digits, sign=sign)}</td>"
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -96,14 +105,14 @@ def measures_html(comparison: Comparison) -> str:
     for group, lines in groupby(measures(summaries), key=lambda line: line.group):
         body.append(f'<tbody><tr><th colspan="{len(summaries) + 1}" scope="rowgroup">{escape(group)}</th></tr>')
         for line in lines:
-            cells = "".join(f"<td>{number(line.read(summary), line.digits)}</td>" for summary in summaries)
+            cells = "".join(cell(line.read(summary), line.digits) for summary in summaries)
             emphasis = ' class="key"' if line.label == "net" else ""
             body.append(
                 f'<tr{emphasis}><th scope="row">{escape(line.label)} <small>{escape(line.unit)}</small></th>'
                 f"{cells}</tr>"
             )
         body.append("</tbody>")
-    return f'<table class="measures"><thead><tr><td></td>{head}</tr></thead>{"".join(body)}</table>'
+    return f'<table class="measures" data-csv="measures"><thead><tr><td></td>{head}</tr></thead>{"".join(body)}</table>'
 
 
 def differences_html(comparison: Comparison) -> str:
@@ -122,13 +131,14 @@ def differences_html(comparison: Comparison) -> str:
             rows.append(
                 f"<tr{' class=key' if i.excludes_zero else ''}>"
                 f'<th scope="row">{escape(d.a)} −&nbsp;{escape(d.b)}</th>'
-                f"<td>{number(100 * i.mean, 2, sign=True)}</td><td>{interval}</td>"
+                f"{cell(100 * i.mean, 2, sign=True)}<td>{interval}</td>"
                 f"<td>{d.seeds_above_zero} of {d.n_seeds}</td><td>{_sharpe(d)}</td>"
-                f"<td>{number(d.power.years_needed, 1)}</td><td>{_equal_risk(d)}</td></tr>"
+                f"{cell(d.power.years_needed, 1)}<td>{_equal_risk(d)}</td></tr>"
             )
         rows.append("</tbody>")
     return (
-        '<table class="differences"><thead><tr><td></td><th scope="col">% a year</th>'
+        '<table class="differences" data-sort data-csv="pairs"><thead><tr><th scope="col">pair</th>'
+        '<th scope="col">% a year</th>'
         f'<th scope="col">{100 * comparison.level:g}% interval</th><th scope="col">seeds above 0</th>'
         '<th scope="col">Sharpe difference</th><th scope="col">years needed</th>'
         '<th scope="col">% a year at equal risk</th></tr></thead>'
@@ -162,7 +172,8 @@ def paths_html(comparison: Comparison) -> str:
         for spread in comparison.paths
     )
     return (
-        '<table class="paths"><thead><tr><td></td><th scope="col">mean</th><th scope="col">sd</th>'
+        '<table class="paths" data-sort data-csv="paths"><thead><tr><th scope="col">objective</th>'
+        '<th scope="col">mean</th><th scope="col">sd</th>'
         f'<th scope="col">lowest</th><th scope="col">% of paths in which {escape(lead)} is above</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
@@ -171,10 +182,14 @@ def paths_html(comparison: Comparison) -> str:
 def settings_html(settings: Mapping[str, Any]) -> str:
     """Every setting, nested names joined by dots."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>'
-        for key, value in _flat(settings, exact=True)
+        f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in flat_settings(settings)
     )
-    return f'<table class="settings"><tbody>{rows}</tbody></table>'
+    return f'<table class="settings" data-csv="settings"><tbody>{rows}</tbody></table>'
+
+
+def flat_settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(dotted name, text) of every setting."""
+    return _flat(settings, exact=True)
 
 
 def training_html(training: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -191,7 +206,7 @@ def training_html(training: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             for number_of, record in enumerate(flat, start=1)
         )
         parts.append(
-            f"<h3>{escape(objective)}</h3><div class=scroll><table>"
+            f'<h3>{escape(objective)}</h3><div class=scroll><table data-sort data-csv="training-{escape(objective)}">'
             f"<thead><tr><th scope=col>window</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
     return "".join(parts)

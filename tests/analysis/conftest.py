@@ -47,6 +47,10 @@ def stand_in(gross, *, cost=0.001, borrow=0.0002, interest=0.0, opinion=0.0005, 
         positions=positions,
         held=held,
         ruined=ruined,
+        net_exposure=positions.sum(axis=2),
+        assets=pd.Index(["AA", "BB", "CC", "DD"]),
+        asset_costs={name: np.nansum(paid, axis=1)[:, None] * [0.5, 0.3, 0.2, 0.0] for name, paid in costs.items()},
+        events=pd.DataFrame(columns=["date", "name", "asset", "kind", "detail"]),
     )
 
 
@@ -67,6 +71,10 @@ def make_comparison():
             name: stand_in(values, ruined_at=options["ruined_at"].get(name)) for name, values in gross.items()
         } | options["results"]
         defaults = {
+            "rank_correlations": {
+                name: pd.Series(np.linspace(-0.1, 0.2, len(result.dates)), index=result.dates)
+                for name, result in results.items()
+            },
             "information_coefficients": dict.fromkeys(results, (0.02, 1.5)),
             "settings": {"seeds": 2, "costs": {"half_spread": 2.5e-4}},
             "periods_per_year": 52,

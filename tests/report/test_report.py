@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from backtest.report import write_report
+from backtest.report.charts import CHARTS
 from backtest.report.drawing import DARK
-from backtest.report.figures import CHARTS
 from backtest.report.page import page_html
 from backtest.report.tables import number
 
