@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -86,5 +86,5 @@ def _table(key: str, corner: str, heads: Sequence[str], body: Sequence[tuple[str
     )
 
 
-def _mapping(record: object) -> dict[str, object]:
+def _mapping(record: Any) -> dict[str, Any]:
     return dict(record) if isinstance(record, dict) else vars(record)

@@ -101,7 +101,7 @@ def correlation_figure(comparison: Comparison) -> Figure:
     figure = blank_figure(height=_HEIGHT)
     for name, months in months_of(comparison).items():
         line = months.cumsum()
-        add_line(figure, comparison, name, line.index.to_timestamp(), line.to_numpy(), hover="")
+        add_line(figure, comparison, name, pd.PeriodIndex(line.index).to_timestamp(), line.to_numpy(), hover="")
         figure.data[-1].update(
             customdata=months.to_numpy().round(4), hovertemplate="%{y:.2f}, this month %{customdata:+.3f}"
         )

@@ -15,6 +15,7 @@ from backtest.market import MarketPanel
 from backtest.report.by_asset import asset_cost_figure, cost_shares, has_costs, holdings_figure, mean_weights
 from backtest.report.details import events_html, months_html
 from backtest.report.over_time import correlation_figure, volatility_figure
+from backtest.simulation import FixedWeights, simulate
 from backtest.solver import PositionSolver
 
 
@@ -109,3 +110,15 @@ def test_a_notebook_shows_a_panel_and_a_solution():
     assert "100.0%" in panel._repr_html_()
     assert "solved" in solution._repr_html_()
     assert "0.300" in solution._repr_html_()
+
+
+def test_a_notebook_shows_a_result_a_line_a_book():
+    returns = pd.DataFrame(np.full((5, 3), 0.01), index=pd.date_range("2001-01-05", periods=5, freq="W-FRI"))
+    panel = MarketPanel.from_returns(returns.rename(columns=str), name="mine", periods_per_year=52)
+    result = simulate(panel, FixedWeights([0.2, 0.3, 0.5]), costs=Ridge(1.0), names=["<b>first"])
+
+    shown = result._repr_html_()
+
+    assert shown.startswith("<p>SimulationResult: 1 book, ")
+    assert "&lt;b&gt;first" in shown
+    assert "<b>first" not in shown
