@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backtest.analysis.performance import information_coefficient, rank_correlations
-from backtest.costs import Ridge
+from backtest.costs import Ridge, TradingCost
 from backtest.market import MarketPanel
 from backtest.report.by_asset import asset_cost_figure, cost_shares, has_costs, holdings_figure, mean_weights
 from backtest.report.details import events_html, months_html
@@ -122,3 +122,11 @@ def test_a_notebook_shows_a_result_a_line_a_book():
     assert shown.startswith("<p>SimulationResult: 1 book, ")
     assert "&lt;b&gt;first" in shown
     assert "<b>first" not in shown
+
+
+def test_a_notebook_shows_which_costs_are_charged():
+    shown = (2.0 * Ridge(1.0) + TradingCost(half_spread=1e-4))._repr_html_()
+
+    assert "<td>ridge</td><td>an opinion</td>" in shown
+    assert "<td>trading_cost</td><td>charged</td>" in shown
+    assert shown.count("<tr>") == 3
