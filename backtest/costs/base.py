@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from html import escape
 from numbers import Real
 
 from torch import Tensor
@@ -20,6 +21,8 @@ from backtest.errors import CostError
 from backtest.market import MarketPanel, MarketSnapshot
 
 __all__ = ["Cost", "ScaledCost", "SumOfCosts", "snake_case"]
+
+_MOST_SHOWN = 200  # characters of one cost in a notebook
 
 
 class Cost(ABC):
@@ -91,6 +94,16 @@ class Cost(ABC):
         return scaled[0] if len(scaled) == 1 else SumOfCosts(scaled)
 
     __rmul__ = __mul__
+
+    def _repr_html_(self) -> str:
+        def row(name: str, cost: Cost) -> str:
+            text = repr(cost)
+            text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+            counted = "charged" if cost.cash else "an opinion"
+            return f"<tr><td>{escape(name)}</td><td>{counted}</td><td><code>{escape(text)}</code></td></tr>"
+
+        rows = "".join(row(name, cost) for name, cost in self.parts)
+        return f"<table><thead><tr><th>cost</th><th>counted as</th><th>made of</th></tr></thead>{rows}</table>"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from html import escape
 from typing import Any, Self, cast
 
 import numpy as np
@@ -227,6 +228,18 @@ class MarketPanel:
             f"{self.dates[-1]:%Y-%m-%d}, {self.n_assets} assets, {self.n_features} features, "
             f"{self.periods_per_year:g} a year, with {', '.join(['returns', *known])})"
         )
+
+    def _repr_html_(self) -> str:
+        known = np.isfinite(self.returns)
+        facts = {
+            "periods": f"{self.n_periods:,}, {self.dates[0]:%Y-%m-%d} to {self.dates[-1]:%Y-%m-%d}",
+            "periods a year": f"{self.periods_per_year:g}",
+            "assets": f"{self.n_assets:,}",
+            "returns known": f"{100 * known.mean():.1f}%",
+            "features": f"{self.n_features:,}",
+        }
+        table = pd.DataFrame({"": facts}).to_html(header=False)
+        return f"<p>MarketPanel {escape(str(self.name))}</p>{table}"
 
     @property
     def n_periods(self) -> int:

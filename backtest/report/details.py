@@ -86,5 +86,5 @@ def _table(key: str, corner: str, heads: Sequence[str], body: Sequence[tuple[str
     )
 
 
-def _mapping(record: object) -> dict[str, Any]:
+def _mapping(record: Any) -> dict[str, Any]:
     return dict(record) if isinstance(record, dict) else vars(record)

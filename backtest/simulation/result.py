@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -112,6 +113,11 @@ class SimulationResult:
         if n_books > MOST_SHOWN:
             lines.append(f"... and {n_books - MOST_SHOWN} more")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head, *_ = repr(self).split("\n", 1)
+        more = f"<p>... and {len(self.names) - MOST_SHOWN} more</p>" if len(self.names) > MOST_SHOWN else ""
+        return f"<p>{escape(head)}</p>{self._shown(slice(0, MOST_SHOWN)).to_html()}{more}"
 
     def _shown(self, index: slice) -> pd.DataFrame:
         some = self.books(index)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from backtest.solver.optimum import Optimum
 from backtest.solver.residuals import Multipliers, optimality_residual
 
 __all__ = ["Solution", "Status", "status_of"]
+
+_MOST_SHOWN = 10  # rows in a notebook
 
 SOLVED = 1e-9
 INACCURATE = 1e-6
@@ -98,6 +101,21 @@ class Solution:
     iterations: Tensor
     problem: CanonicalProblem
     optimum: Optimum | ConeOptimum
+
+    def _repr_html_(self) -> str:
+        q = self.q.detach().cpu() if isinstance(self.q, Tensor) else torch.as_tensor(np.array(self.q))
+        x = q.reshape(len(self.statuses), -1)
+        rows = pd.DataFrame(
+            {
+                "status": self.status,
+                "residual": [f"{value:.1e}" for value in self.residual.tolist()],
+                "iterations": self.iterations.tolist(),
+                "leverage": [f"{value:.3f}" for value in x.abs().sum(dim=1).tolist()],
+                "positions": (x != 0).sum(dim=1).tolist(),
+            }
+        )
+        more = f"<p>... and {len(rows) - _MOST_SHOWN} more</p>" if len(rows) > _MOST_SHOWN else ""
+        return f"<p>Solution: {len(rows)} rows, {x.shape[1]} assets</p>{rows.head(_MOST_SHOWN).to_html()}{more}"
 
     @cached_property
     def status(self) -> np.ndarray:
