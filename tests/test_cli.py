@@ -113,6 +113,7 @@ def test_tune_tries_as_often_for_each_objective_and_config_repeats_it(prices: Pa
     assert "tuning.settings.learning rate" in (first / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_objectives_beside_the_default_four_are_asked_for_by_name(prices: Path, tmp_path: Path) -> None:
     names = ["squared", "aligned", "spo_plus", "fenchel_young"]
     options = ["--prices", str(prices), "--quick", "--hidden", "", "--seeds", "1", "--jobs", "1", "--json"]

@@ -17,7 +17,7 @@ AT_DECISION = ("positions", "held", "turnover", "leverage", "net_exposure", "fil
 """What is known at the close of the decision, where orders are filled at that close."""
 
 # Shrinking says little here: most of a market comes from one seed.
-MANY = settings(max_examples=50, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+MANY = settings(max_examples=35, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 
 
 def simulated(run: Run, names: tuple[str, ...] | None = None) -> SimulationResult:

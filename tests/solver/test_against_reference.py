@@ -55,8 +55,8 @@ def assert_solved_or_refused_for_the_right_reason(case: Case, where: str) -> Non
         assert reference.status[0] != "solved", f"{where}: {status}, which the reference solves"
 
 
-# Every block is 50 problems of its own; the later ones look for what the first 150 did not meet.
-@pytest.mark.parametrize("block", [*range(3), *(pytest.param(block, marks=pytest.mark.slow) for block in range(3, 10))])
+# Every block is 50 problems of its own; the later ones look for what the first 100 did not meet.
+@pytest.mark.parametrize("block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 10))])
 def test_positions_agree_to_1e6_and_objectives_to_1e9_on_500_random_problems(block):
     compared, seed = 0, 1000 * block
     while compared < 50:

@@ -276,6 +276,7 @@ def test_a_solution_is_pickled_and_copied():
         torch.testing.assert_close(again.solution_map(P), expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_cvxpy_is_not_loaded_before_it_is_used():
     code = "import sys, backtest; from backtest.costs.cvxpy_cost import CvxpyCost; sys.exit('cvxpy' in sys.modules)"
 

@@ -189,6 +189,7 @@ def test_a_function_that_makes_a_regressor_is_described_by_its_name():
     assert TrainingSettings(model="sklearn", regressor=asked).described()["regressor"].endswith(".asked")
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_model_and_repeats_its_run_to_the_last_bit_whatever_the_number_of_processes(tmp_path):
     rng, dates = np.random.default_rng(0), pd.date_range("2010-01-01", periods=84, freq="ME", name="date")
     prices = pd.DataFrame(100 * np.exp(np.cumsum(0.05 * rng.standard_normal((84, 5)), axis=0)), dates, list("ABCDE"))

@@ -198,6 +198,7 @@ def test_nothing_after_the_validation_targets_moves_what_is_chosen(toolbox):
             assert torch.equal(mine, its)
 
 
+@pytest.mark.slow
 def test_a_terrible_learning_rate_is_found_and_mended(toolbox):
     panel, _ = toolbox.panel(N_PERIODS, signal=0.03)
     terrible = replace(
