@@ -6,7 +6,6 @@ be trained on, the rows that it would be fitted on, the same decision.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,14 +19,14 @@ from backtest.analysis.trade_reasons import TradeReasons, trade_reasons
 from backtest.configuration import RunSettings, build_solver, load_panel, parse_settings, plan_comparison
 from backtest.errors import DataError, SettingsError
 from backtest.market import MarketPanel
+from backtest.market.small_tables import read_small_table
 from backtest.simulation import DayOrders, Execution, SolverPolicy, orders_of_day
 from backtest.solver import PositionSolver
 from backtest.strategy import checked_forecast, load_strategy
 
 __all__ = ["Day", "day_of_run", "read_holdings"]
 
-_SYMBOL = ("symbol", "ticker", "asset")
-_SHARES = ("shares", "quantity", "position")
+_HOLDINGS = {"symbol": ("symbol", "ticker", "asset"), "shares": ("shares", "quantity", "position")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,34 +124,17 @@ def read_holdings(path: str | Path) -> pd.Series:
     Raises:
         DataError: a column is missing, or a number of shares is none; names file and line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file: give a CSV with the columns symbol and shares")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = [label.strip().lower() for label in next(reader, [])]
-        columns = []
-        for field, words in (("symbol", _SYMBOL), ("shares", _SHARES)):
-            found = [number for number, label in enumerate(header) if label in words]
-            if len(found) != 1:
-                raise DataError(f"{path.name}: {len(found)} columns of {header} are called {field!r}: name exactly one")
-            columns.append(found[0])
-        shares: dict[str, float] = {}
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            place = f"{path.name}: line {reader.line_num}"
-            if len(cells) != len(header):
-                raise DataError(f"{place}: {len(cells)} fields, {len(header)} in the header: correct the line")
-            symbol, text = (cells[column].strip() for column in columns)
-            if not symbol or symbol in shares:
-                raise DataError(f"{place}: {symbol or 'no symbol'}{' is there twice' if symbol else ''}: one line each")
-            try:
-                shares[symbol] = float(text)
-            except ValueError:
-                shares[symbol] = np.nan
-            if not np.isfinite(shares[symbol]):
-                raise DataError(f"{place}: {symbol}: {text!r} is no number of shares: write it in digits, as -1200")
+    shares: dict[str, float] = {}
+    for place, row in read_small_table(path, _HOLDINGS):
+        symbol, text = row["symbol"], row["shares"]
+        if not symbol or symbol in shares:
+            raise DataError(f"{place}: {symbol or 'no symbol'}{' is there twice' if symbol else ''}: one line each")
+        try:
+            shares[symbol] = float(text)
+        except ValueError:
+            shares[symbol] = np.nan
+        if not np.isfinite(shares[symbol]):
+            raise DataError(f"{place}: {symbol}: {text!r} is no number of shares: write it in digits, as -1200")
     return pd.Series(shares, dtype=np.float64)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from backtest.contracts import check_strategy
 from backtest.errors import SettingsError, StrategyError
-from backtest.market import MarketPanel
+from backtest.market import MarketPanel, simulate_market
 from backtest.strategy import Strategy
 
 
@@ -124,3 +124,10 @@ def test_a_factory_that_makes_no_strategy_is_refused(panel):
 def test_rows_out_of_range_or_order_are_refused(panel, rows):
     with pytest.raises(SettingsError, match="must increase"):
         check_strategy(Honest, panel, rows=rows)
+
+
+def test_what_is_no_panel_is_refused_with_the_cure():
+    with pytest.raises(
+        SettingsError, match=r"SimulatedMarket: pass a MarketPanel; that of a simulated market is its \.panel"
+    ):
+        check_strategy(Honest, simulate_market(5, 60, 2, seed=0))

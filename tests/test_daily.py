@@ -150,7 +150,7 @@ def test_what_cannot_be_is_refused(folder, change, error, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("symbol,amount\nA,1\n", "0 columns of .* are called 'shares'"),
+        ("symbol,amount\nA,1\n", "0 columns of .* are called shares or quantity"),
         ("symbol,shares\nA,1\nA,2\n", "line 3: A is there twice"),
         ("symbol,shares\nA,many\n", "line 2: A: 'many' is no number of shares"),
         ("symbol,shares\nA\n", "line 2: 1 fields, 2 in the header"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest.analysis.compare import Progress
 from backtest.analysis.comparison import Comparison
-from backtest.analysis.performance import information_coefficient, mean_by_date, rank_correlations
+from backtest.analysis.performance import coefficient_of, mean_by_date, rank_correlations
 from backtest.errors import SettingsError
 from backtest.market import MarketPanel
 from backtest.simulation import SolverPolicy, simulate
@@ -73,15 +73,11 @@ def compare_strategies(
         progress=told("simulating"),
     )
     targets = panel.targets(lag)
+    correlations = {name: rank_correlations(p, targets) for name, p in zip(strategies, forecasts, strict=True)}
     return Comparison(
         results={name: result.books(slice(book, book + 1)) for book, name in enumerate(strategies)},
-        information_coefficients={
-            name: tuple(information_coefficient(p, targets)[:2]) for name, p in zip(strategies, forecasts, strict=True)
-        },
-        rank_correlations={
-            name: mean_by_date([rank_correlations(p[first_row:], targets[first_row:])], panel.dates[first_row:])
-            for name, p in zip(strategies, forecasts, strict=True)
-        },
+        information_coefficients={name: tuple(coefficient_of(each)[:2]) for name, each in correlations.items()},
+        rank_correlations={name: mean_by_date([each], panel.dates) for name, each in correlations.items()},
         settings={
             **(settings or {}),
             "data": panel.name,

@@ -13,7 +13,7 @@ import torch
 
 from backtest.analysis.comparison import Comparison
 from backtest.analysis.comparison_books import Books, simulate_books
-from backtest.analysis.performance import information_coefficient, mean_by_date, rank_correlations
+from backtest.analysis.performance import coefficient_of, mean_by_date, rank_correlations
 from backtest.errors import SettingsError
 from backtest.market import MarketPanel, SimulatedMarket
 from backtest.simulation import SimulationResult, SolverPolicy, simulate
@@ -212,16 +212,14 @@ class ComparisonPlan:
             results = simulate_books(self, books, progress=progress)
             expected = _against_truth(self, results, books)
         targets = panel.targets(lag)
-        coefficients = {
-            name: tuple(
-                np.array(part)
-                for part in zip(
-                    *(information_coefficient(p, targets)[:2] for p in books.forecasts_of(number)), strict=True
-                )
-            )
+        correlations = {
+            name: [rank_correlations(p, targets) for p in books.forecasts_of(number)]
             for number, name in enumerate(objectives)
         }
-        rows = self.tested_rows
+        coefficients = {
+            name: tuple(np.array(part) for part in zip(*(coefficient_of(each)[:2] for each in of_books), strict=True))
+            for name, of_books in correlations.items()
+        }
         # Every model that validation judged, of the window that tried most.
         tried = [max(fitted.records[name]["n_tried"] for fitted in fits) for name in objectives]
         return Comparison(
@@ -244,12 +242,7 @@ class ComparisonPlan:
             n_trials=sum(tried),
             training={name: [dict(fitted.records[name]) for fitted in fits] for name in objectives},
             expected=expected,
-            rank_correlations={
-                name: mean_by_date(
-                    [rank_correlations(p[rows], targets[rows]) for p in books.forecasts_of(number)], panel.dates[rows]
-                )
-                for number, name in enumerate(objectives)
-            },
+            rank_correlations={name: mean_by_date(of_books, panel.dates) for name, of_books in correlations.items()},
             level=self.level,
             n_paths=self.n_paths,
         )

@@ -29,6 +29,7 @@ __all__ = [
     "Returns",
     "annual_return",
     "annual_volatility",
+    "coefficient_of",
     "drawdown",
     "information_coefficient",
     "max_drawdown",
@@ -149,8 +150,12 @@ def information_coefficient(p: np.ndarray, y: np.ndarray) -> InformationCoeffici
     the dates as independent, which one-period targets that do not overlap nearly are. No usable date gives
     NaN; one date, no t statistic.
     """
-    correlation = rank_correlations(p, y)
-    correlation = correlation[np.isfinite(correlation)]
+    return coefficient_of(rank_correlations(p, y))
+
+
+def coefficient_of(correlations: np.ndarray) -> InformationCoefficient:
+    """Mean and t statistic of `rank_correlations` (T,), as `information_coefficient` says."""
+    correlation = correlations[np.isfinite(correlations)]
     n = len(correlation)
     if n == 0:
         return InformationCoefficient(np.nan, np.nan, 0)

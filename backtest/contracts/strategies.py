@@ -33,8 +33,12 @@ def check_strategy(
 
     Raises:
         StrategyError: the strategy breaks its contract.
-        SettingsError: `rows` are out of range or order.
+        SettingsError: `rows` are out of range or order, or the panel is none.
     """
+    if not isinstance(panel, MarketPanel):
+        raise SettingsError(
+            f"panel is a {type(panel).__name__}: pass a MarketPanel; that of a simulated market is its .panel"
+        )
     last = panel.n_periods - 1
     checked = np.unique([last // 2, 3 * last // 4, last - 1]) if rows is None else np.asarray(rows, dtype=int)
     if not len(checked) or checked[0] < 0 or checked[-1] >= last or (np.diff(checked) <= 0).any():

@@ -18,7 +18,7 @@ from backtest.errors import DataError, SettingsError
 from backtest.market.corporate_actions import Delisting, placed_actions
 from backtest.market.labels import parse_dates
 from backtest.market.panel import MarketPanel
-from backtest.market.small_tables import read_event_rows
+from backtest.market.small_tables import read_small_table
 from backtest.market.total_returns import total_returns
 
 __all__ = ["DELISTING_RETURNS", "DelistingReport", "read_delistings", "with_delistings"]
@@ -59,7 +59,7 @@ def read_delistings(path: str | Path, *, defaults: Mapping[str, float] | None = 
         LabelError: a date cannot be read.
     """
     file = Path(path).name
-    rows = read_event_rows(path, _COLUMNS)
+    rows = read_small_table(path, _COLUMNS)
     dates = parse_dates([row["date"] for _, row in rows], f"{file}: dates") if rows else ()
     made: dict[str, Delisting] = {}
     for (place, row), date in zip(rows, dates, strict=True):

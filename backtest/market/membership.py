@@ -17,7 +17,7 @@ import pandas as pd
 from backtest.errors import DataError, LabelError, SettingsError
 from backtest.market.labels import parse_dates
 from backtest.market.panel import MarketPanel
-from backtest.market.small_tables import read_event_rows
+from backtest.market.small_tables import read_small_table
 
 __all__ = ["Membership", "MembershipReport", "Spell", "read_membership", "with_members"]
 
@@ -175,7 +175,7 @@ def read_membership(path: str | Path, *, end_is_member: bool, known_until: Any =
         LabelError: a date cannot be read.
     """
     file = Path(path).name
-    rows = read_event_rows(path, _COLUMNS)
+    rows = read_small_table(path, _COLUMNS)
     if not rows:
         raise DataError(f"{file}: no rows: give one for each ticker and stay")
     for place, row in rows:

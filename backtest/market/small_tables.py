@@ -1,4 +1,4 @@
-"""Small tables of events that people write by hand: CSV cells as text, each with its place, under known names."""
+"""Small tables that people write by hand: CSV cells as text, each with its place, under known names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from backtest.errors import DataError
 
-__all__ = ["read_event_rows"]
+__all__ = ["read_small_table"]
 
 
-def read_event_rows(path: str | Path, columns: Mapping[str, tuple[str, ...]]) -> list[tuple[str, dict[str, str]]]:
+def read_small_table(path: str | Path, columns: Mapping[str, tuple[str, ...]]) -> list[tuple[str, dict[str, str]]]:
     """Read a CSV with a header.
 
     Args:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 
 from backtest.analysis.trade_reasons import TradeReasons
+from backtest.report.frame import framed
 from backtest.report.tables import number
 from backtest.simulation import DayOrders
 from backtest.whole_files import write_text
@@ -67,19 +67,7 @@ def orders_html(day: ExplainedDay) -> str:
         f'<p class="note">{escape(row["asset"] or "book")}: {escape(row["kind"])}: {escape(row["detail"])}</p>'
         for row in orders.events.to_dict(orient="records")
     )
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{escape(title)}</title>
-<style>{files("backtest.report").joinpath("page.css").read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<main>
-<header>
+    body = f"""<header>
 <h1>{escape(title)}</h1>
 {"".join(f'<p class="verdict">{escape(line)}</p>' for line in lines)}
 {limits}
@@ -89,11 +77,8 @@ def orders_html(day: ExplainedDay) -> str:
 {_section("Orders", "shares, currency, and weights in % of wealth", _orders_table(listed))}
 {_section("Why no more of each", _UNITS, _reasons_table(day.reasons.table))}
 {_section("Not traded", _UNTRADED, _reasons_table(day.untraded.table))}
-</div>
-</main>
-</body>
-</html>
-"""
+</div>"""
+    return framed(title, body)
 
 
 _UNITS = (

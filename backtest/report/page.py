@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from backtest.analysis.summary import members
 from backtest.report.charts import Chart, charts_of
 from backtest.report.details import EVENTS_NOTE, assets_html, events_html, months_html
 from backtest.report.drawing import DARK
+from backtest.report.frame import framed, part
 from backtest.report.tables import differences_html, measures_html, number, paths_html, settings_html, training_html
 from backtest.whole_files import write_text
 
@@ -54,19 +54,7 @@ def page_html(comparison: Comparison) -> str:
     )
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in comparison.notes)
     title = _headline(comparison)
-    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{escape(title)}</title>
-<style>{_part("page.css")}</style>
-</head>
-<body>
-<main>
-<header>
+    body = f"""<header>
 <p class="kicker">{escape(" · ".join(comparison.results))}</p>
 <h1>{escape(title)}</h1>
 {"".join(_clause(difference) for difference in comparison.headline)}
@@ -77,16 +65,13 @@ def page_html(comparison: Comparison) -> str:
 <div class="grid">
 {"".join(_card(chart, comparison) for chart in charts_of(comparison))}
 {"".join(_sections(comparison))}
-</div>
-</main>
-<script type="application/json" id="palette">{_inert(json.dumps(DARK))}</script>
+</div>"""
+    scripts = f"""<script type="application/json" id="palette">{_inert(json.dumps(DARK))}</script>
 {data}
 <script>{get_plotlyjs()}</script>
-<script>{_part("page.js")}</script>
-<script>{_part("tables.js")}</script>
-</body>
-</html>
-"""
+<script>{part("page.js")}</script>
+<script>{part("tables.js")}</script>"""
+    return framed(title, body, scripts=scripts, images="data: blob:")
 
 
 def _headline(comparison: Comparison) -> str:
@@ -191,10 +176,6 @@ def _folded(title: str, unit: str, body: str) -> str:
         f'<details class="card wide"><summary>{escape(title)}</summary><p class="unit">{escape(unit)}</p>'
         f'<div class="scroll">{body}</div></details>'
     )
-
-
-def _part(name: str) -> str:
-    return files("backtest.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _inert(text: str) -> str:

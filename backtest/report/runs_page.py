@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from backtest.analysis.summary import spoken
 from backtest.errors import DataError, SettingsError
+from backtest.report.frame import framed, part
 from backtest.report.tables import UNDEFINED, cell, flat_settings
 from backtest.whole_files import write_text
 
@@ -91,7 +91,6 @@ def settings_that_differ(runs: Sequence[Run]) -> dict[str, list[str]]:
 def write_runs(runs: Sequence[Run], path: str | Path) -> Path:
     """Write the page to `path`, whole or not at all."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, runs_html(runs))
     return path
 
@@ -99,37 +98,21 @@ def write_runs(runs: Sequence[Run], path: str | Path) -> Path:
 def runs_html(runs: Sequence[Run]) -> str:
     """Return the page as text: self-contained, and forbidden the network by its own policy."""
     title = "1 run" if len(runs) == 1 else f"{len(runs)} runs side by side"
-    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
     verdicts = "".join(
         f'<h3>{escape(run.name)}</h3><p class="verdict">{escape(run.document["verdict"])}.</p>' for run in runs
     )
     differing = settings_that_differ(runs)
     changed = _settings_table(runs, differing) if differing else '<p class="unit">None: all are the same.</p>'
-    style, script = (files("backtest.report").joinpath(name).read_text("utf-8") for name in ("page.css", "tables.js"))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{escape(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<header><h1>{escape(title)}</h1></header>
+    body = f"""<header><h1>{escape(title)}</h1></header>
 <div class="grid">
 <section class="card wide"><h2>Verdicts</h2>{verdicts}</section>
 <section class="card wide"><h2>Measures</h2>
 <p class="unit">A row an objective of a run. {escape(_dates_note(runs))}</p>
 <div class="scroll">{_measures_table(runs)}</div></section>
 <section class="card wide"><h2>Settings that differ</h2><div class="scroll">{changed}</div></section>
-</div>
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
+</div>"""
+    scripts = f"""<script>{part("tables.js")}</script>"""
+    return framed(title, body, scripts=scripts)
 
 
 def _dates_note(runs: Sequence[Run]) -> str:
