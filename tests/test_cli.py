@@ -165,7 +165,7 @@ def test_combinatorial_splits_stand_in_for_the_windows_of_a_preset() -> None:
 @pytest.mark.parametrize(
     ("combinatorial", "message"),
     [
-        ({"fold": 6}, "combinatorial.fold: Unexpected keyword"),
+        ({"fold": 6}, r"combinatorial.fold: unknown key: did you mean folds\?"),
         ({"folds": 4, "test_folds": 4}, "test_folds must be at least 2 and below folds"),
         ({"folds": "many"}, "combinatorial.folds"),
     ],
