@@ -38,7 +38,8 @@ class DenseRisk(Cost):
 
     Raises:
         CostError: the covariance is not finite, symmetric or positive semidefinite; the message names the place, or
-            the eigenvalue.
+            the eigenvalue. Or both or neither of covariance and lookback are given.
+        LabelError: the rows and columns of a labelled covariance do not name the same assets, each once.
     """
 
     covariance: np.ndarray | pd.DataFrame | Tensor | None = None

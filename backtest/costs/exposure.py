@@ -27,6 +27,9 @@ class Exposure(Cost):
         loadings: `F`, (N, k), (B, N, k), or a DataFrame by asset. None takes `features` from the market.
         features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature
             is not available counts as having none (0).
+
+    Raises:
+        CostError: both or neither of loadings and features are given.
     """
 
     loadings: np.ndarray | pd.DataFrame | Tensor | None = None

@@ -37,6 +37,9 @@ class FactorRisk(Cost):
         lookback: rows of returns in each estimate; None is two years, and at least 60.
         refit_every: rows between estimates; None is a month.
         history: the estimates; filled by `estimate`.
+
+    Raises:
+        CostError: both or neither of a model and `n_factors` are given, or a variance is negative or not finite.
     """
 
     loadings: np.ndarray | pd.DataFrame | Tensor | None = None
