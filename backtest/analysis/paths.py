@@ -58,7 +58,7 @@ class PathSpread:
         return float(np.min(self.sharpe))
 
     def to_dict(self) -> dict[str, Any]:
-        """The spread in the words of the comparison's JSON document."""
+        """Return the spread in the words of the comparison's JSON document."""
         return asdict(self) | {"mean": self.mean, "sd": self.sd, "lowest": self.lowest}
 
 

@@ -111,14 +111,14 @@ class FactorLimit(Constraint):
 
     Attributes:
         loadings: `F`, (N, k), (B, N, k), or a DataFrame by asset with a column for each factor.
-        features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature
-            is not available counts as having none (0).
+        features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature is
+            not available counts as having none (0).
         lower, upper: scalar, (k,), (B, 1), (B, k), or a Series or mapping by the name of the factor, where a factor
             that is not named has no limit; None and infinite are none. Weight times the unit of the loading.
 
     Raises:
-        CostError: both or neither of loadings and features are given, there is no limit, a limit is NaN, or a lower
-            one is above its upper one.
+        CostError: both or neither of loadings and features are given, there is no limit, a limit is NaN, or a lower one
+            is above its upper one.
     """
 
     loadings: np.ndarray | pd.DataFrame | Tensor | None = None

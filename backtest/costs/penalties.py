@@ -82,8 +82,8 @@ class L1(Cost):
 class SoftL1(Cost):
     """L1 with its kink rounded off, over about `width` on each side of 0.
 
-    `form="huber"`: `w q^2 / (2 width)` where `|q| <= width`, `w (|q| - width / 2)` beyond.
-    `form="root"`: `w (sqrt(q^2 + width^2) - width)`, which bends everywhere.
+    `form="huber"`: `w q^2 / (2 width)` where `|q| <= width`, `w (|q| - width / 2)` beyond. `form="root"`: `w (sqrt(q^2
+    + width^2) - width)`, which bends everywhere.
 
     Attributes:
         width: scalar, (N,), (B, N) or a Series by asset; weight, more than 0.

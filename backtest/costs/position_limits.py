@@ -94,8 +94,8 @@ class TradeLimit(Constraint):
     """`-sell_i <= q_i - held_i <= buy_i`: what may be traded of each asset in one period.
 
     Attributes:
-        limit: of purchases and sales alike, unless one is given of its own; scalar, (N,), (B, N) or a Series by
-            asset; fraction of wealth, infinite for none.
+        limit: of purchases and sales alike, unless one is given of its own; scalar, (N,), (B, N) or a Series by asset;
+            fraction of wealth, infinite for none.
         buy: of purchases alone, scalar, (N,), (B, N) or a Series by asset, at least 0; None is `limit`.
         sell: of sales alone, scalar, (N,), (B, N) or a Series by asset, at least 0; None is `limit`.
 

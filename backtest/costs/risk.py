@@ -25,9 +25,9 @@ __all__ = ["FactorRisk"]
 class FactorRisk(Cost):
     """`1/2 q' Sigma q` with `Sigma = B F B' + diag(s)`. `g * FactorRisk` is risk aversion `g`: `g/2 q' Sigma q`.
 
-    Give the model (`loadings` with `specific_variance`), or let it be estimated (`n_factors`): then
-    `estimate(panel)` fits statistical factors to trailing returns, row `t` from rows up to `t` alone, and the cost
-    must be used with `market=panel.at(rows)`.
+    Give the model (`loadings` with `specific_variance`), or let it be estimated (`n_factors`): then `estimate(panel)`
+    fits statistical factors to trailing returns, row `t` from rows up to `t` alone, and the cost must be used with
+    `market=panel.at(rows)`.
 
     Attributes:
         loadings: `B`, (N, k), (B, N, k), or a DataFrame by asset; return per period per unit of factor.

@@ -31,8 +31,8 @@ class RiskLimit(Constraint):
             aversion out of it.
         volatility: most standard deviation of the portfolio's return in one period; scalar, or (B, 1), above 0.
         annual_volatility: the same in a year: scalar, or (B, 1), above 0.
-        benchmark: weights, (N,), (B, N) or a Series by asset, as in `RelativeTo`: limits the tracking error, that of
-            `q - benchmark`; None is cash.
+        benchmark: weights, (N,), (B, N) or a Series by asset, as in `RelativeTo`: limits the tracking error, that of `q
+            - benchmark`; None is cash.
         periods_per_year: for `annual_volatility`; None takes it from the market at hand.
 
     Raises:

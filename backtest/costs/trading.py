@@ -28,8 +28,8 @@ class TradingCost(Cost):
         half_spread |u| + buy_fee max(u, 0) + sell_fee max(-u, 0) + quadratic / 2 u^2
             + impact volatility |u|^exponent (wealth / dollar_volume)^(exponent - 1)
 
-    The last is market impact: a trade of the fraction `f = wealth |u| / dollar_volume` of a period's volume moves
-    the price by `impact volatility f^(exponent - 1)`, on average over the trade.
+    The last is market impact: a trade of the fraction `f = wealth |u| / dollar_volume` of a period's volume moves the
+    price by `impact volatility f^(exponent - 1)`, on average over the trade.
 
     Attributes:
         half_spread: scalar, (N,), (B, N) or a Series by asset; fraction of the traded value (2.5 bp is 2.5e-4).
@@ -51,8 +51,8 @@ class TradingCost(Cost):
     Predictable Returns and Transaction Costs", for the quadratic.
 
     Raises:
-        CostError: a rate is negative or not finite, a volume or the wealth is not above 0, the exponent is outside
-            (1, 2], or the lookback is below 4.
+        CostError: a rate is negative or not finite, a volume or the wealth is not above 0, the exponent is outside (1,
+            2], or the lookback is below 4.
     """
 
     half_spread: Parameter = 0.0
