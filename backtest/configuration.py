@@ -107,7 +107,17 @@ class _Record(BaseModel):
 
 
 class CostSettings(_Record):
-    """What positions cost. A simulated market brings its own cash costs and risk."""
+    """What positions cost. A simulated market brings its own cash costs and risk.
+
+    Attributes:
+        half_spread: bp of the traded value, each way.
+        impact: b in b volatility (trade / volume)^1/2; needs volumes.
+        wealth: currency that is traded, for the impact.
+        l1: bp of |position| a period; a penalty, not charged.
+        borrow: % of short positions a year.
+        risk_aversion: g in g/2 q'Sigma q; a penalty, not charged.
+        factors: of the risk model, estimated from returns; a count.
+    """
 
     half_spread: Annotated[float, Field(ge=0, description="bp of the traded value, each way")] = 5.0
     impact: Annotated[float, Field(ge=0, description="b in b volatility (trade / volume)^1/2; needs volumes")] = 0.0
@@ -178,6 +188,13 @@ def settings_with_presets(options: Mapping[str, Any], *, quick: bool) -> RunSett
     """Return the settings for the options given, with the presets that apply where an option is not given.
 
     Without objectives they are the default ones, less those that the model cannot be trained on.
+
+    Args:
+        options: fields of `RunSettings`, those that were given.
+        quick: whether the preset of a first look applies.
+
+    Raises:
+        SettingsError: a key is unknown, or a value out of its range.
     """
     preset: dict[str, Any] = {}
     for name in (options.get("market"), "quick" if quick else None):
@@ -203,7 +220,11 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_settings(document: Mapping[str, Any]) -> RunSettings:
-    """Return the settings in a document; raise `SettingsError` that names each wrong key and what is allowed."""
+    """Return the settings in a `document`, such as the "settings" of a run's config.json.
+
+    Raises:
+        SettingsError: a key is unknown, or a value out of its range; names each, and what is allowed.
+    """
     try:
         return RunSettings.model_validate(document)
     except ValidationError as error:
@@ -215,7 +236,11 @@ def parse_settings(document: Mapping[str, Any]) -> RunSettings:
 
 
 def load_market(settings: RunSettings) -> MarketPanel | SimulatedMarket:
-    """Return the market of a run: prices at the run's frequency with price features, or a simulated market."""
+    """Return the market of a run's `settings`: prices at its frequency with price features, or a simulated market.
+
+    Raises:
+        DataError: the file of prices cannot be read.
+    """
     if settings.market is not None:
         seed, lag = settings.market_seed, settings.lag
         if settings.market == "liquidity":
@@ -227,13 +252,22 @@ def load_market(settings: RunSettings) -> MarketPanel | SimulatedMarket:
 
 
 def load_panel(settings: RunSettings) -> MarketPanel:
-    """Return the prices of a run at its frequency, with price features."""
+    """Return the prices of a run's `settings` at its frequency, with price features.
+
+    Raises:
+        DataError: the file of prices cannot be read.
+        SettingsError: there is no such data set, or prices are coarser than the frequency.
+    """
     panel = load_dataset(settings.dataset) if settings.dataset else read_prices(str(settings.prices))
     return price_features(to_frequency(panel, settings.frequency))
 
 
 def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> PositionSolver:
-    """Return the solver of a run: estimated risk and the costs asked for, or a simulated market's own."""
+    """Return the solver of a run's `settings`: estimated risk and the costs asked for, or a simulated `market`'s own.
+
+    Raises:
+        SettingsError: impact is asked for in a simulated market, which has no volumes.
+    """
     costs = settings.costs
     total: Cost
     if isinstance(market, SimulatedMarket):
@@ -268,7 +302,11 @@ def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
 
 
 def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> ComparisonPlan:
-    """Return the comparison that settings ask for, before anything is trained."""
+    """Return the comparison that `settings` ask for on a `market`, before anything is trained.
+
+    Raises:
+        SettingsError: the history is too short, or what the model needs is not installed.
+    """
     plan = ComparisonPlan.of(
         market,
         settings.objectives,
@@ -286,7 +324,7 @@ def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket
 
 
 def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> dict[str, Any]:
-    """Return what a run writes beside its result: settings, versions, and the hash of its data."""
+    """Return what a run of `settings` on a `market` writes beside its result: settings, versions, data hash."""
     panel = market.panel if isinstance(market, SimulatedMarket) else market
     needed = settings.training.kind.package
     packages = PACKAGES if needed is None else (*PACKAGES, needed.name)
@@ -309,7 +347,7 @@ def _with_windows(settings: RunSettings, plan: ComparisonPlan) -> RunSettings:
 
 
 def source_name(settings: RunSettings) -> str:
-    """Return a short name of the run's data, for its folder."""
+    """Return a short name of the data of a run's `settings`, for its folder."""
     if settings.market is not None:
         return settings.market
     name = settings.dataset or Path(str(settings.prices)).stem

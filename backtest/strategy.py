@@ -136,7 +136,7 @@ def trailing_volatility(returns: np.ndarray, *, min_share: float = 0.8) -> np.nd
 
 
 def load_strategy(path: str | Path) -> Strategy:
-    """Return the strategy in a Python file: an instance of the one `Strategy` class that the file defines.
+    """Return the strategy in the Python file at `path`: an instance of the one `Strategy` class that the file defines.
 
     Raises:
         StrategyError: the file cannot be read, or does not define exactly one strategy that takes no arguments.

@@ -35,6 +35,11 @@ class PathSpread:
         lead: the objective it is set against: aligned, where there is one; None for the lead itself.
         lead_ahead: share of paths in which the lead has the larger Sharpe ratio; None for the lead itself, and where a
             ratio is undefined.
+
+    Paths share dates and models share data, so the spread says how much hangs on what was trained on; it is no standard
+    error.
+
+    Source: Lopez de Prado (2018), "Advances in Financial Machine Learning", chapter 12.4.
     """
 
     objective: str

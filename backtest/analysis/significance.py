@@ -130,8 +130,8 @@ def long_run_variance(x: np.ndarray) -> float:
     Raises:
         DataError: `x` is not one series.
 
-    Source: Andrews (1991), Econometrica 59, equations 5.3 and 6.4; Andrews & Monahan (1992), Econometrica 60,
-    section 3.
+    Source: Andrews (1991), Econometrica 59, equations 5.3 and 6.4; Andrews & Monahan (1992), Econometrica 60, section
+    3.
     """
     series = one_series(x, "x")
     n = len(series)

@@ -40,6 +40,9 @@ class DenseRisk(Cost):
         CostError: the covariance is not finite, symmetric or positive semidefinite; the message names the place, or the
             eigenvalue. Or both or neither of covariance and lookback are given.
         LabelError: the rows and columns of a labelled covariance do not name the same assets, each once.
+
+    Source: Ledoit & Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", section 3,
+    for the estimate, on returns scaled to unit volatility by name.
     """
 
     covariance: np.ndarray | pd.DataFrame | Tensor | None = None

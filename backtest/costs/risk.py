@@ -40,6 +40,9 @@ class FactorRisk(Cost):
 
     Raises:
         CostError: both or neither of a model and `n_factors` are given, or a variance is negative or not finite.
+
+    Source: Connor & Korajczyk (1988), "Risk and return in an equilibrium APT", for the estimate: asymptotic principal
+    components, here of returns scaled to unit volatility by name.
     """
 
     loadings: np.ndarray | pd.DataFrame | Tensor | None = None

@@ -32,8 +32,7 @@ __all__ = ["page_html", "write_report"]
 def write_report(comparison: Comparison, directory: str | Path) -> Path:
     """Write report.html and comparison.json of a `comparison` into `directory`, made if need be.
 
-    Each file is written beside its place and moved into it, so that an interrupted run never leaves half a
-    file.
+    Each file is written beside its place and moved into it, so that an interrupted run never leaves half a file.
 
     Returns:
         The path of the page.

@@ -33,8 +33,8 @@ OnFailure = Literal["raise", "hold", "nan"]
 class PositionSolver:
     """Maps forecasts to positions: `q(p) = argmax_x p'x - C(x)` subject to constraints.
 
-    Each row of a batch is a problem of its own; a failed row spoils no other. The method is described in
-    `backtest.solver.newton`, the problem in `backtest.solver.canonical`.
+    Each row of a batch is a problem of its own; a failed row spoils no other. The problem and its derivatives are
+    written down in docs/solver.md.
 
     Attributes:
         costs: `C`.
@@ -43,6 +43,13 @@ class PositionSolver:
             forecast is earned in each period the position is held. The simulator charges them whole.
         smoothing: weight on each side over which kinks are smoothed, for training; 0 leaves them.
         smoothing_form: "huber" or "sqrt", what kinks are smoothed to (see `backtest.solver.canonical.add_up`).
+
+    Raises:
+        SettingsError: costs or constraints are none, a holding period is not above 0, or the smoothing is unknown or
+            negative.
+
+    Source: Qi & Sun (1993), "A nonsmooth version of Newton's method", and Bertsekas (1982), "Projected Newton methods
+    for optimization problems with simple constraints": semismooth Newton ascent on the dual.
     """
 
     costs: Cost
@@ -152,8 +159,8 @@ class PositionSolver:
     ) -> Tensor:
         """Return optimal positions as a tensor that is differentiable in `p`, `held` and every tensor in the costs.
 
-        Assets stand in the order of `p`. The derivative is that of the solution map: 0 for assets stuck at a kink or
-        a limit (exactly on its edge too), and in rows that failed.
+        Assets stand in the order of `p`. The derivative is that of the solution map: 0 for assets stuck at a kink or a
+        limit (exactly on its edge too), and in rows that failed.
 
         Args:
             p: (N,) or (B, N) predicted return of each asset over the period after the fill, as in `solve`.
