@@ -33,10 +33,14 @@ HEAVY = (
     "optuna",
     "plotly",
     "ray",
+    "scipy.optimize",
+    "scipy.stats",
     "skfolio",
     "vectorbt",
     "yfinance",
 )
+NUMBERS = ("numba", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "torch")
+"""What running a command needs, and neither `import backtest` nor `--help`."""
 
 
 def part_of(module: str) -> str:
@@ -106,17 +110,42 @@ def test_the_one_exception_is_still_needed():
     assert used == methods
 
 
-@pytest.mark.parametrize("module", ["backtest", "backtest.cli"])
-def test_importing_loads_nothing_heavy(module):
-    code = (
-        f"import sys, {module}; print(sorted(set({HEAVY!r}) & {{name.split('.')[0] for name in sys.modules}}), "
-        "'strategies' in sys.modules)"
-    )
-
+def loaded(code: str) -> set[str]:
+    """Return the modules, and the packages they are in, that a fresh interpreter has after `code`."""
     # OMP_NUM_THREADS and the rest of the environment are the caller's.
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=True,
+    )
+    names = done.stdout.split()
+    return {".".join(name.split(".")[:depth]) for name in names for depth in (1, 2)}
 
-    assert done.stdout.strip() == "[] False"
+
+@pytest.mark.parametrize("code", ["import backtest", "import backtest.cli"])
+def test_the_package_and_the_help_of_its_commands_load_no_numbers_at_all(code):
+    assert loaded(code) & {*HEAVY, *NUMBERS, "strategies"} == set()
+
+
+def test_the_library_loads_only_what_every_run_needs():
+    modules = loaded("from backtest import *; import backtest.configuration")
+
+    assert modules & {*HEAVY, "strategies"} == set()
+    assert {"torch", "pandas", "backtest.analysis"} <= modules
+
+
+def test_names_of_the_package_are_those_of_its_parts():
+    import backtest
+    from backtest.analysis import compare
+    from backtest.costs import L1
+
+    assert backtest.compare is compare
+    assert backtest.costs.L1 is L1
+    assert "simulate" in dir(backtest)
+    with pytest.raises(AttributeError, match="simulat_market"):
+        backtest.simulat_market  # noqa: B018
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

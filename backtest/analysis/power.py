@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from backtest.analysis.series_checks import one_series, why_unusable
 from backtest.analysis.significance import long_run_variance
@@ -138,7 +138,7 @@ def power_statement(
         mean = float(series.mean()) if n and np.isfinite(series).all() else np.nan
         return PowerStatement(mean, np.nan, np.nan, np.nan, n, year, level, power, reason)
     mean, deviation = float(series.mean()), float(np.sqrt(variance))
-    distance = float(norm.ppf(0.5 + level / 2) + norm.ppf(power)) * deviation
+    distance = float(ndtri(0.5 + level / 2) + ndtri(power)) * deviation
     zero = abs(mean) <= _ZERO * series.std()
     needed = math.inf if zero else (distance / mean) ** 2
     return PowerStatement(mean, deviation, needed, distance / math.sqrt(n), n, year, level, power)

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import kurtosis, norm, skew
+from scipy.special import ndtr, ndtri
 
 from backtest.analysis.series_checks import one_series, two_series, why_unusable
 from backtest.analysis.significance import long_run_variance
@@ -109,7 +109,7 @@ def sharpe_difference_test(a: np.ndarray, b: np.ndarray) -> SharpeDifference:
         return SharpeDifference(difference, np.nan, np.nan, np.nan, _MOVES_AS_ONE)
     error = float(np.sqrt(long_run_variance(influence) / len(a)))
     statistic = difference / error
-    return SharpeDifference(difference, error, statistic, float(2.0 * norm.sf(abs(statistic))))
+    return SharpeDifference(difference, error, statistic, float(2.0 * ndtr(-abs(statistic))))
 
 
 def sharpe_difference_bootstrap(
@@ -195,6 +195,9 @@ def deflated_sharpe_ratio(
     reason = why_unusable(series)
     if reason is not None:
         return DeflatedSharpe(np.nan, np.nan, threshold, np.nan, reason)
+    # Imported here: it is slow to load.
+    from scipy.stats import kurtosis, skew
+
     sharpe = float(series.mean() / series.std(ddof=1))
 
     def probability_above(level: float) -> float:
@@ -229,8 +232,8 @@ def expected_maximum_sharpe(n_trials: int, *, trial_sharpe_variance: float = np.
         raise SettingsError(f"trial_sharpe_variance={trial_sharpe_variance!r} must not be negative")
     if n_trials == 1:
         return 0.0
-    below = norm.ppf(1.0 - 1.0 / n_trials)
-    above = norm.ppf(1.0 - 1.0 / (n_trials * math.e))
+    below = ndtri(1.0 - 1.0 / n_trials)
+    above = ndtri(1.0 - 1.0 / (n_trials * math.e))
     return float(np.sqrt(trial_sharpe_variance) * ((1.0 - np.euler_gamma) * below + np.euler_gamma * above))
 
 
@@ -251,7 +254,7 @@ def probabilistic_sharpe_ratio(
     variance = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     if not variance > 0 or n_periods < 2:
         return np.nan
-    return float(norm.cdf((sharpe - threshold) * np.sqrt((n_periods - 1) / variance)))
+    return float(ndtr((sharpe - threshold) * np.sqrt((n_periods - 1) / variance)))
 
 
 def _sharpe_influence(r: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from backtest.errors import SettingsError
 from backtest.numerai.era_statistics import EraStatistics
@@ -104,7 +104,7 @@ class ScoreTable:
             for name in others:
                 found = self.difference(score, name, base)
                 freedom = max(1, found.n_eras // (self.lags + 2) - 1)
-                bar = float(student.ppf(1 - 0.025 / (len(judged) * len(others)), freedom))
+                bar = float(stdtrit(freedom, 1 - 0.025 / (len(judged) * len(others))))
                 if found.error > 0 and abs(found.mean) > bar * found.error:
                     shown.append(f"{name} {'above' if found.mean > 0 else 'below'} {base} in {score}")
         where = f"{len(self.eras)} eras, {len(set(self.seeds))} seed{'s' if len(set(self.seeds)) > 1 else ''}"

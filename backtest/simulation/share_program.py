@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from backtest.simulation.share_repair import Allowed, SharesProblem
 
@@ -214,6 +213,9 @@ class _Program:
             The variables (C,), whole numbers of lots or parts of them, and by how much each limit may be broken
             (R + Q,); None where nothing is found.
         """
+        # Imported here: scipy's optimisers are slow to load, and most runs round without a program.
+        from scipy.optimize import Bounds, LinearConstraint, milp
+
         n_runs, n_limits = len(self.name), len(self.allowed.unit)
         one = np.zeros((len(self.matrix), 1))
         slack = (self.limit[:, None] == np.arange(n_limits if elastic else 0)).astype(float)
