@@ -116,7 +116,9 @@ def day_of_run(
 
 
 def read_holdings(path: str | Path) -> pd.Series:
-    """Read a CSV with the columns symbol and shares, negative when short; other columns are not read.
+    """Return what the CSV at `path` says is held: columns symbol and shares; other columns are not read.
+
+    Shares are negative when short, indexed by symbol.
 
     Raises:
         DataError: a column is missing, or a number of shares is none; names file and line.

@@ -28,6 +28,7 @@ __all__ = [
     "SolverError",
     "StrategyError",
     "UnboundedError",
+    "WorkerError",
 ]
 
 

@@ -135,7 +135,7 @@ def trailing_volatility(returns: np.ndarray, *, min_share: float = 0.8) -> np.nd
 
 
 def load_strategy(path: str | Path) -> Strategy:
-    """Return the strategy in a Python file: an instance of the one `Strategy` class that the file defines.
+    """Return the strategy in the Python file at `path`: an instance of the one `Strategy` class that the file defines.
 
     Raises:
         SettingsError: there is no such file, or it cannot be run.

@@ -41,23 +41,24 @@ class Attribution:
     Of a ruined book the periods up to its ruin count.
 
     Attributes:
-        total: (name, line) by unit. Lines: gross; each cost, negative; interest; net, the sum of all these, which in
-            currency is the change of wealth. The line "of it delisting" is a part of gross.
-        by_asset: (name, asset) by (unit, line). Lines: gross, each cost, interest, net. Interest is earned on the
-            cash of the whole book: it stands in a row of its own, "(cash)". Without the costs and the panel of the
-            run the costs by asset are known in currency alone.
-        by_factor: (name, factor) by unit, and `exposure`, the mean over periods of the book's exposure. The row
-            "specific" is what the factors leave of gross, so that a book's rows add up to it. Statistical factors are
-            those of each estimate, numbered by what they explain: a number means another portfolio after a refit.
-            None without factor risk.
+        total: a row for each (name, line), a column for each unit. Lines: gross; each cost, negative; interest; net,
+            the sum of all these, which in currency is the change of wealth. The line "of it delisting" is a part of
+            gross.
+        by_asset: a row for each (name, asset), a column for each (unit, line). Lines: gross, each cost, interest, net.
+            Interest is earned on the cash of the whole book: it stands in a row of its own, "(cash)". Without the costs
+            and the panel of the run the costs by asset are known in currency alone.
+        by_factor: a row for each (name, factor), a column for each unit, and `exposure`, the mean over periods of the
+            book's exposure. The row "specific" is what the factors leave of gross, so that a book's rows add up to it.
+            Statistical factors are those of each estimate, numbered by what they explain: a number means another
+            portfolio after a refit. None without factor risk.
         factor_returns: (S, k) of each factor over each period, per unit of exposure; None without factor risk.
         forecast: one row a book. `predicted` and `realized` gross return a year, and `difference_t`, the t statistic of
             their difference. `correlation` of the two over periods, and `slope` of realized on predicted: 1 where
-            forecasts have the right scale. `realized_volatility` a year and `realized_ratio`, the information ratio
-            of gross. With risk also `expected_volatility` a year; `predicted_ratio`, the information ratio that the
+            forecasts have the right scale. `realized_volatility` a year and `realized_ratio`, the information ratio of
+            gross. With risk also `expected_volatility` a year; `predicted_ratio`, the information ratio that the
             forecasts promised; and `bias`, the standard deviation of gross over its expected volatility: 1 where the
             risk is right, above where it is more than expected.
-        forecast_path: (name, date) of predicted and gross, and with risk expected_volatility, a period.
+        forecast_path: a row for each (name, date): predicted and gross, and with risk expected_volatility, a period.
     """
 
     total: pd.DataFrame

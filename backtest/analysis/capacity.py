@@ -45,7 +45,7 @@ class Capacity:
 
     @classmethod
     def of(cls, result: SimulationResult) -> Capacity:
-        """Read the curve off a run whose books differ in nothing but initial wealth.
+        """Read the curve off a run, `result`, whose books differ in nothing but initial wealth.
 
         Raises:
             SettingsError: two books start with the same wealth, or there is one book.

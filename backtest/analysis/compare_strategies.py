@@ -44,6 +44,10 @@ def compare_strategies(
         level: of the intervals.
         settings: more settings to keep with the result.
         progress: told how far the work is.
+
+    Raises:
+        SettingsError: there is no strategy, or too little history.
+        StrategyError: a strategy breaks its contract: shape, infinite values.
     """
     if not strategies:
         raise SettingsError("no strategy to run")

@@ -46,17 +46,27 @@ _HEADLINE = (("aligned", "squared"), ("aligned", "whitened"))
 class Comparison:
     """The same books under several training objectives, side by side.
 
-    results: objective -> simulation whose batch rows are the seeds, or ensembles of them; one set of dates and one
-    number of seeds for all. information_coefficients: objective -> (mean, t statistic), each a number or an array
-    with one a book. settings: every setting of the run, shown and stored as it is. n_trials: every model tried on
-    these dates, hyper-parameters included, for the deflated Sharpe ratio. training: objective -> records of its
-    training, one a window (mappings or dataclasses). expected: objective -> what only a simulated market knows, such
-    as {"expected_utility": .., "regret": ..}, fractions a year.
-    rank_correlations: objective -> the rank correlation of forecasts and returns of each date, mean over its books, by
-    the date of the forecast.
-    level, seed, n_resamples, block: of the intervals; see `stationary_bootstrap_interval`. n_paths: backtest paths of
-    combinatorial splits, in which every seed, or ensemble, has a book each: batch rows are then seeds x paths, paths
-    moving fastest.
+    Attributes:
+        results: objective -> simulation whose batch rows are the seeds, or ensembles of them; one set of dates and one
+            number of seeds for all.
+        information_coefficients: objective -> (mean, t statistic), each a number or an array with one a book.
+        settings: every setting of the run, shown and stored as it is.
+        periods_per_year: 252, 52 or 12.
+        n_trials: every model tried on these dates, hyper-parameters included, for the deflated Sharpe ratio.
+        training: objective -> records of its training, one a window (mappings or dataclasses).
+        expected: objective -> what only a simulated market knows, such as {"expected_utility": .., "regret": ..},
+            fractions a year.
+        rank_correlations: objective -> the rank correlation of forecasts and returns of each date, mean over its books,
+            indexed by the date of the forecast.
+        level: confidence of the intervals.
+        seed: of their bootstrap.
+        n_resamples: of their bootstrap.
+        block: mean block length, periods; None chooses it. See `stationary_bootstrap_interval`.
+        n_paths: backtest paths of combinatorial splits, in which every seed, or ensemble, has a book each: batch rows
+            are then seeds x paths, paths moving fastest.
+
+    Raises:
+        SettingsError: no result; results that are not of the same dates and number of seeds; a name without a result.
     """
 
     results: Mapping[str, SimulationResult]
@@ -146,7 +156,13 @@ class Comparison:
         return tuple(self._difference(a, b, quantity) for a, b in pairs for quantity in QUANTITIES)
 
     def paired(self, a: str, b: str, quantity: str = "net") -> np.ndarray:
-        """The (seeds, S) differences by seed and date of `quantity`, "net" or "utility", per period."""
+        """Return one objective less another (seeds, S), a row for each seed: fractions per period.
+
+        Args:
+            a: an objective.
+            b: the objective to take off.
+            quantity: "net" or "utility".
+        """
         return self._by_seed(a, quantity) - self._by_seed(b, quantity)
 
     def _by_seed(self, objective: str, quantity: str) -> np.ndarray:
@@ -257,13 +273,13 @@ class Comparison:
         )
 
     def table(self) -> pd.DataFrame:
-        """One row an objective, one column a measure with its unit in its name."""
+        """Return one row an objective, one column a measure with its unit in its name."""
         summaries = list(self.objectives.values())
         columns = {m.title: [m.read(summary) for summary in summaries] for m in measures(summaries)}
         return pd.DataFrame(columns, index=pd.Index(list(self.objectives), name="objective"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole result as plain values that strict JSON can hold: fractions a year, and None for NaN."""
+        """Return the whole result as plain values that strict JSON can hold: fractions a year, and None for NaN."""
         document = {
             "verdict": self.verdict,
             "objectives": {name: summary.to_dict() for name, summary in self.objectives.items()},
@@ -292,13 +308,17 @@ class Comparison:
     # design promises.
 
     def report(self, directory: str | Path) -> Path:
-        """Write report.html and comparison.json into `directory`, made if need be; the path of the page."""
+        """Write report.html and comparison.json into `directory`, made if need be.
+
+        Returns:
+            The path of the page.
+        """
         from backtest.report import write_report
 
         return write_report(self, directory)
 
     def render(self, console: Console | None = None) -> None:
-        """Print the verdict and the table."""
+        """Print the verdict and the table, on `console` or, without one, on standard output."""
         from backtest.report import print_comparison
 
         print_comparison(self, console)

@@ -42,8 +42,8 @@ def true_contribution(
     Args:
         solver: maps the blend to positions.
         forecasts: (M, B, N) predicted returns `p_k` of M models, assets in one order.
-        target: (B, N) realized returns `y` over the period that the forecasts are for; what is not known (NaN) in
-            an asset that cannot be traded counts for nothing.
+        target: (B, N) realized returns `y` over the period that the forecasts are for; what is not known (NaN) in an
+            asset that cannot be traded counts for nothing.
         stakes: (M,) weights of the models in the blend, at least 0, their sum above 0; they need not sum to 1.
         held: (B, N) weights before trading; None holds nothing.
         market: `panel.at(rows)`, for costs that need the market.
@@ -52,6 +52,9 @@ def true_contribution(
     Raises:
         SettingsError: stakes that are negative, not finite, or sum to 0; shapes that do not fit.
         SolverError: a row of the blend could not be solved.
+
+    Source: murkyautomata (2023), Numerai forum: `(p_k - m)' J (y - m)`, with `m` the blend and `J` the derivative of
+    positions in the forecast.
     """
     p = torch.as_tensor(forecasts, dtype=torch.float64)
     y = torch.as_tensor(target, dtype=torch.float64)

@@ -24,11 +24,15 @@ __all__ = ["Difference", "RescaledDifference", "interval_in_words", "paired_diff
 
 @dataclass(frozen=True)
 class RescaledDifference:
-    """Annual net return of `a` less that of `b` with `b` rescaled by `factor` to the volatility of `a`.
+    """Annual net return of `a` less that of `b` with `b` rescaled to the volatility of `a`.
 
-    A hypothetical: costs scale with positions only approximately (`backtest.analysis.equal_risk`). `warm_up` is
-    None where the factor is that of all dates, known only in hindsight; else the factor of each date comes from
-    the dates before it, `factor` is its mean, and the first `warm_up` dates are left out.
+    A hypothetical: costs scale with positions only approximately (`equal_risk`).
+
+    Attributes:
+        factor: what `b` is multiplied by; its mean over dates where it differs from date to date.
+        interval: of the difference, a fraction of wealth a year.
+        warm_up: None where the factor is that of all dates, known only in hindsight; else the factor of each date comes
+            from the dates before it, and the first `warm_up` dates are left out.
     """
 
     factor: float
@@ -36,7 +40,7 @@ class RescaledDifference:
     warm_up: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference in the words of the comparison's JSON document."""
+        """Return the difference in the words of the comparison's JSON document: fractions of wealth a year."""
         return {"factor": self.factor, "warm_up": self.warm_up, **_interval_document(self.interval)}
 
 
@@ -44,10 +48,17 @@ class RescaledDifference:
 class Difference:
     """Annual `quantity` of objective `a` less that of `b`: a fraction of wealth a year, with its interval.
 
-    `power` says how long a difference of this size would need. `seeds_above_zero` counts the seeds whose own
-    difference is positive. The rest is given for net returns only: `sharpe` compares the two seed-average books'
-    Sharpe ratios (annual); `equal_risk` is the difference at the volatility of `a`, in hindsight, and
-    `equal_risk_forward` the same with factors known before each date.
+    Attributes:
+        a: objective that speaks for a positive difference.
+        b: objective that it is compared with.
+        quantity: "net" return or net "utility".
+        interval: of the mean of the seed-average difference, a year.
+        power: how long a difference of this size would need.
+        seeds_above_zero: seeds whose own difference is positive.
+        n_seeds: of each objective.
+        sharpe: compares the annual Sharpe ratios of the two seed-average books; of net returns alone.
+        equal_risk: the difference at the volatility of `a`, in hindsight; of net returns alone.
+        equal_risk_forward: the same with factors known before each date; of net returns alone.
     """
 
     a: str
@@ -93,7 +104,7 @@ class Difference:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference in the words of the comparison's JSON document."""
+        """Return the difference in the words of the comparison's JSON document: fractions of wealth a year."""
         return {
             "a": self.a,
             "b": self.b,

@@ -20,8 +20,14 @@ __all__ = ["EqualRisk", "equal_risk"]
 
 @dataclass(frozen=True, eq=False)
 class EqualRisk:
-    """Factors (S,) by which to multiply each book's net returns of each period; NaN before `first`, or throughout
-    with a `reason`."""
+    """Factors by which to multiply each book's net returns of each period, to give both one volatility.
+
+    Attributes:
+        factor_a: (S,) of the first book; NaN before `first`, or throughout with a `reason`.
+        factor_b: (S,) of the second.
+        first: first period with factors, counted from 0.
+        reason: why there are none; None where there are.
+    """
 
     factor_a: np.ndarray
     factor_b: np.ndarray
@@ -29,7 +35,12 @@ class EqualRisk:
     reason: str | None = None
 
     def difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """`a` less `b` at equal risk, (..., S - first), of the books themselves or of each of their seeds (..., S)."""
+        """Return `a` less `b` at equal risk, (..., S - first): of the books themselves, or of each of their seeds.
+
+        Args:
+            a: net returns of the first book, (S,), or (n, S) of its seeds.
+            b: of the second, in the same shape.
+        """
         kept = slice(self.first, None)
         return self.factor_a[kept] * a[..., kept] - self.factor_b[kept] * b[..., kept]
 
@@ -45,15 +56,15 @@ def equal_risk(
     """Find the factors that give two books' net returns (S,) one volatility.
 
     Args:
-        a: net returns of the first book; it is left as it is unless `volatility` is given.
-        b: of the second, on the same dates.
+        a: (S,) net returns of the first book, fractions per period; it is left as it is unless `volatility` is given.
+        b: (S,) of the second, on the same dates.
         volatility: standard deviation per period to bring both to; None brings `b` to that of `a`.
-        warm_up: None takes one factor a book from the standard deviation of all periods: exact equality, known
-            only in hindsight. A number takes, for every period, the periods before it that were known when its
-            trades were decided, at least so many of them (20 or more): nothing looks ahead, and volatility is
-            equal only as far as the past foretells it.
-        lag: with `warm_up`, periods from a decision to its fill: row s, known at its close, was filled at the close
-            of row s - 1 and decided with rows up to s - 1 - lag.
+        warm_up: None takes one factor a book from the standard deviation of all periods: exact equality, known only in
+            hindsight. A number takes, for every period, the periods before it that were known when its trades were
+            decided, at least so many of them (20 or more): nothing looks ahead, and volatility is equal only as far as
+            the past foretells it.
+        lag: with `warm_up`, periods from a decision to its fill: row s, known at its close, was filled at the close of
+            row s - 1 and decided with rows up to s - 1 - lag.
 
     Raises:
         SettingsError: a volatility not above zero, a warm-up under 20 periods, a negative lag.

@@ -30,14 +30,26 @@ _CONSTANT = 1e-14  # the rounding error of a constant series of returns
 class Overfitting:
     """What choosing the best variant in one half of the history gave in the other half, over all ways to halve.
 
-    probability: share of halvings in which the chosen variant is below the median of all variants in the
-    other half; one that is the median itself counts one half. 0.5 is what choosing at random gives.
-    logits: (C,) ln(r / (1 - r)) for each of the C halvings, r the rank from below of the chosen variant in
-    the other half over V + 1: negative is below the median. slope: of the straight line, by least squares, from
-    the chosen variant's performance in the half that chose it to that in the other half. It is negative for
-    any one variant, since the two halves add up to its whole history. probability_of_loss: share of halvings
-    in which the chosen variant's performance in the other half is below zero. chosen: variant -> share
-    of halvings that chose it, most often chosen first. NaN with a `reason` when undefined.
+    NaN with a `reason` when undefined.
+
+    Attributes:
+        probability: share of halvings in which the chosen variant is below the median of all variants in the other
+            half; one that is the median itself counts one half. 0.5 is what choosing at random gives.
+        logits: (C,) of the C halvings, ln(r / (1 - r)), with r the rank from below of the chosen variant in the other
+            half over V + 1: negative is below the median.
+        slope: of the straight line, by least squares, from the chosen variant's performance in the half that chose it
+            to that in the other half. It is negative for any one variant, since the two halves add up to its whole
+            history.
+        probability_of_loss: share of halvings in which the chosen variant's performance in the other half is below
+            zero.
+        chosen: variant -> share of halvings that chose it, most often chosen first.
+        n_blocks: blocks that the history was cut into.
+        n_variants: V.
+        n_periods: S.
+        reason: why it is undefined; None where it is not.
+
+    Source: Bailey, Borwein, Lopez de Prado & Zhu (2017), "The probability of backtest overfitting", J. Computational
+    Finance 20.
     """
 
     probability: float
@@ -62,7 +74,7 @@ class Overfitting:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, the quantiles of the logits in place of all of them, and the sentence."""
+        """Return the numbers, the quantiles of the logits in place of all of them, and the sentence."""
         levels = (0.05, 0.25, 0.5, 0.75, 0.95)
         quantiles = np.quantile(self.logits, levels) if len(self.logits) else np.full(len(levels), np.nan)
         return {
@@ -87,15 +99,25 @@ def probability_of_overfitting(
     n_blocks: int = 16,
     performance: Literal["sharpe", "mean"] = "sharpe",
 ) -> Overfitting:
-    """Cross-validate the choice of the best of `variants` (S, V), net returns or differences from a benchmark.
+    """Cross-validate the choice of the best variant: combinatorially symmetric cross-validation.
 
-    The S periods are cut into `n_blocks` blocks in time order, of lengths that differ by one at most. Each of
-    the ways to take half of the blocks gives one choice: the variant with the highest `performance` (Sharpe
-    ratio or mean, per period) there, ranked by its performance in the other blocks. Every variant tried
-    belongs in. A short series takes fewer blocks, so that each holds 5 periods at least: 4 blocks at the
-    fewest, and each half 20 periods.
+    The S periods are cut into blocks in time order, of lengths that differ by one at most. Each of the ways to take
+    half of the blocks gives one choice: the variant with the highest performance there, ranked by its performance in
+    the other blocks. Every variant tried belongs in. Two variants that are equal count as tied: mean ranks.
 
-    Two variants that are equal count as tied: mean ranks.
+    Args:
+        variants: (S, V) net returns, or differences from a benchmark: a row a date, a column a variant.
+        names: of the V variants; None takes the columns of a DataFrame, or numbers.
+        n_blocks: an even number from 4 to 20. A short series takes fewer, so that each holds 5 periods at least: 4
+            blocks at the fewest, and each half 20 periods.
+        performance: "sharpe" or "mean", per period.
+
+    Raises:
+        SettingsError: an odd or unbearable number of blocks, or another performance.
+        DataError: the variants are no table of numbers with a name each.
+
+    Source: Bailey, Borwein, Lopez de Prado & Zhu (2017), "The probability of backtest overfitting", J. Computational
+    Finance 20.
     """
     values, labels = variants_of(variants, names)
     n, n_variants = values.shape

@@ -35,6 +35,11 @@ class PathSpread:
         lead: the objective it is set against: aligned, where there is one; None for the lead itself.
         lead_ahead: share of paths in which the lead has the larger Sharpe ratio; None for the lead itself, and where a
             ratio is undefined.
+
+    Paths share dates and models share data, so the spread says how much hangs on what was trained on; it is no standard
+    error.
+
+    Source: Lopez de Prado (2018), "Advances in Financial Machine Learning", chapter 12.4.
     """
 
     objective: str
@@ -58,7 +63,7 @@ class PathSpread:
         return float(np.min(self.sharpe))
 
     def to_dict(self) -> dict[str, Any]:
-        """The spread in the words of the comparison's JSON document."""
+        """Return the spread in the words of the comparison's JSON document."""
         return asdict(self) | {"mean": self.mean, "sd": self.sd, "lowest": self.lowest}
 
 

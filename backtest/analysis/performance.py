@@ -54,12 +54,37 @@ def total_return(returns: Returns) -> Any:
     """Compound growth over all periods, a fraction: the product of (1 + return), less 1.
 
     Wealth at or below zero stays where it is: nothing is left to earn the later returns, known or not.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+
+    Returns:
+        A number for one series, (B,) for an array of several, a Series by column for a DataFrame; NaN where a return is
+        unknown.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
     """
     return _over_time(returns, lambda r: _wealth(r)[..., -1] - 1.0)
 
 
 def annual_return(returns: Returns, *, periods_per_year: float) -> Any:
-    """Compound annual growth rate, a fraction a year; -1 when all wealth is lost."""
+    """Compound annual growth rate, a fraction a year; -1 when all wealth is lost.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+        periods_per_year: 252, 52 or 12, as given and never read off a calendar.
+
+    Returns:
+        A number for one series, (B,) for an array of several, a Series by column for a DataFrame; NaN where a return is
+        unknown.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
+        SettingsError: periods_per_year is not a positive number.
+    """
     years = _checked(periods_per_year)
 
     def compound(r: np.ndarray) -> np.ndarray:
@@ -69,22 +94,65 @@ def annual_return(returns: Returns, *, periods_per_year: float) -> Any:
 
 
 def mean_annual_return(returns: Returns, *, periods_per_year: float) -> Any:
-    """Arithmetic mean return times the periods in a year: a fraction a year that adds up over costs."""
+    """Arithmetic mean return times the periods in a year: a fraction a year that adds up over costs.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+        periods_per_year: 252, 52 or 12, as given and never read off a calendar.
+
+    Returns:
+        A number for one series, (B,) for an array of several, a Series by column for a DataFrame; NaN where a return is
+        unknown.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
+        SettingsError: periods_per_year is not a positive number.
+    """
     years = _checked(periods_per_year)
     return _over_time(returns, lambda r: r.mean(axis=-1) * years)
 
 
 def annual_volatility(returns: Returns, *, periods_per_year: float) -> Any:
-    """Standard deviation (ddof 1) scaled by the root of the periods in a year; NaN for a single period."""
+    """Standard deviation (ddof 1) scaled by the root of the periods in a year; NaN for a single period.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+        periods_per_year: 252, 52 or 12, as given and never read off a calendar.
+
+    Returns:
+        A number for one series, (B,) for an array of several, a Series by column for a DataFrame; NaN where a return is
+        unknown.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
+        SettingsError: periods_per_year is not a positive number.
+    """
     years = _checked(periods_per_year)
     return _over_time(returns, lambda r: _deviation(r) * np.sqrt(years))
 
 
 def sharpe_ratio(returns: Returns, *, periods_per_year: float, cash_return: float = 0.0) -> Any:
-    """Mean over standard deviation (ddof 1) of the returns above cash, annualised (Sharpe 1994, equations 3
-    to 6).
+    """Mean over standard deviation (ddof 1) of the returns above cash, annualised by the root of the periods in a year.
 
-    `cash_return` is a fraction per period. Constant returns have no risk to divide by: the result is NaN.
+    Constant returns have no risk to divide by: the result is NaN.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+        periods_per_year: 252, 52 or 12, as given and never read off a calendar.
+        cash_return: what cash earns, a fraction per period, the same in all.
+
+    Returns:
+        A number for one series, (B,) for an array of several, a Series by column for a DataFrame; NaN where a return is
+        unknown.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
+        SettingsError: periods_per_year is not a positive number.
+
+    Source: Sharpe (1994), "The Sharpe Ratio", J. Portfolio Management 21, equations 3 to 6.
     """
     years = _checked(periods_per_year)
 
@@ -95,10 +163,27 @@ def sharpe_ratio(returns: Returns, *, periods_per_year: float, cash_return: floa
 
 
 def sortino_ratio(returns: Returns, *, periods_per_year: float, required_return: float = 0.0) -> Any:
-    """Mean over downside deviation of the returns above `required_return` (per period), annualised.
+    """Mean over downside deviation of the returns above a required one, annualised by the root of the periods in a
+    year.
 
-    The downside deviation is the root of the mean, over *all* periods, of the squared shortfalls (Sortino &
-    van der Meer 1991). With no shortfall the result is NaN.
+    The downside deviation is the root of the mean, over *all* periods, of the squared shortfalls. With no shortfall the
+    result is NaN.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+        periods_per_year: 252, 52 or 12, as given and never read off a calendar.
+        required_return: a fraction per period; what is below it falls short.
+
+    Returns:
+        A number for one series, (B,) for an array of several, a Series by column for a DataFrame; NaN where a return is
+        unknown.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
+        SettingsError: periods_per_year is not a positive number.
+
+    Source: Sortino & van der Meer (1991), "Downside Risk", J. Portfolio Management 17.
     """
     years = _checked(periods_per_year)
 
@@ -111,10 +196,19 @@ def sortino_ratio(returns: Returns, *, periods_per_year: float, required_return:
 
 
 def drawdown(returns: Returns) -> Any:
-    """Wealth below its highest so far, a fraction <= 0 at the end of each period; the same shape as the
-    input.
+    """Return wealth below its highest so far, a fraction <= 0 at the end of each period.
 
     The start, before the first period, counts as a high: a loss in the first period is a drawdown.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+
+    Returns:
+        The same shape as `returns`, with its labels.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
     """
     values = _values(returns)
     wealth = _wealth(values)
@@ -128,12 +222,30 @@ def drawdown(returns: Returns) -> Any:
 
 
 def max_drawdown(returns: Returns) -> Any:
-    """The deepest drawdown, a fraction <= 0; 0 when wealth never falls below an earlier high."""
+    """Return the deepest drawdown, a fraction <= 0; 0 when wealth never falls below an earlier high.
+
+    Args:
+        returns: net returns of S periods, fractions of wealth just before the period: (S,), (B, S), a Series, or a
+            DataFrame (S, B) with a row a period.
+
+    Returns:
+        A number for one series, (B,) for an array of several, a Series by column for a DataFrame; NaN where a return is
+        unknown.
+
+    Raises:
+        DataError: no period, an infinite return, or what is no number.
+    """
     return _over_time(returns, lambda r: drawdown(r).min(axis=-1))
 
 
 class InformationCoefficient(NamedTuple):
-    """The mean rank correlation of forecasts with what followed, and its t statistic over dates."""
+    """The mean rank correlation of forecasts with what followed, and its t statistic over dates.
+
+    Attributes:
+        mean: over dates, between -1 and 1; NaN when no date is usable.
+        t_statistic: the mean over its standard error, dates taken as independent; NaN with one date.
+        n_dates: dates with a rank correlation.
+    """
 
     mean: float
     t_statistic: float
@@ -141,14 +253,21 @@ class InformationCoefficient(NamedTuple):
 
 
 def information_coefficient(p: np.ndarray, y: np.ndarray) -> InformationCoefficient:
-    """Mean over dates of the Spearman rank correlation across names between `p` and `y`, with its t
-    statistic.
+    """Return the mean over dates of the Spearman rank correlation across names, with its t statistic.
 
-    `p` (T, N) are forecasts, `y` (T, N) the returns they were forecasts of (`MarketPanel.targets`). A name
-    counts on a date when both are known; ties share their mean rank. A date with fewer than 3 such names, or
-    with all forecasts or all returns equal, has no rank correlation and is left out. The t statistic takes
-    the dates as independent, which one-period targets that do not overlap nearly are. No usable date gives
-    NaN; one date, no t statistic.
+    A name counts on a date when forecast and return are both known; ties share their mean rank. A date with fewer than
+    3 such names, or with all forecasts or all returns equal, has no rank correlation and is left out. The t statistic
+    takes the dates as independent, which one-period targets that do not overlap nearly are. No usable date gives NaN;
+    one date, no t statistic.
+
+    Args:
+        p: (T, N) forecasts.
+        y: (T, N) the returns that they were forecasts of (`MarketPanel.targets`).
+
+    Raises:
+        DataError: the two are not of one shape (T, N).
+
+    Source: Grinold & Kahn (2000), *Active Portfolio Management*, chapter 6.
     """
     return coefficient_of(rank_correlations(p, y))
 
@@ -196,9 +315,19 @@ def mean_by_date(correlations: Sequence[np.ndarray], dates: pd.DatetimeIndex) ->
 
 
 def performance_table(returns: Mapping[str, Any] | pd.DataFrame, *, periods_per_year: float) -> pd.DataFrame:
-    """One row a series, one column a measure, and a note where a measure is undefined.
+    """Return one row a series, one column a measure, and a note where a measure is undefined.
 
-    `returns`: name -> (S,) net returns, or a DataFrame (S, names). Returns and volatility are fractions.
+    Args:
+        returns: name -> (S,) net returns, fractions; or a DataFrame (S, names) with a column a series.
+        periods_per_year: 252, 52 or 12.
+
+    Returns:
+        Indexed by name. Returns and volatility are fractions, a year but for total_return; ratios are annual;
+        max_drawdown is <= 0; "note" is text, empty where all is defined.
+
+    Raises:
+        DataError: a series is not (S,), holds no period, an infinite return, or what is no number.
+        SettingsError: periods_per_year is not a positive number.
     """
     years = {"periods_per_year": periods_per_year}
     rows = {}

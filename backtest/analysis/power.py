@@ -29,10 +29,18 @@ _ZERO = 1e-12  # a mean this small beside its standard deviation is rounding err
 class PowerStatement:
     """What a true difference as large as the measured one would need; NaN with a `reason` when undefined.
 
-    mean: of the series, per period. deviation: long-run standard deviation per period, autocorrelation
-    allowed for. periods_needed: for a two-sided test at `level` (of confidence, 0.95) to show a true mean of
-    that size with probability `power`; infinite when the mean is zero. smallest_difference: the smallest true
-    mean, per period, that the `n_periods` at hand would show with that probability.
+    Attributes:
+        mean: of the series, per period.
+        deviation: long-run standard deviation per period, autocorrelation allowed for.
+        periods_needed: for a two-sided test at `level` to show a true mean of that size with probability `power`;
+            infinite when the mean is zero.
+        smallest_difference: the smallest true mean, per period, that the `n_periods` at hand would show with that
+            probability.
+        n_periods: length of the series.
+        periods_per_year: 252, 52 or 12.
+        level: of confidence, such as 0.95.
+        power: probability of a true mean to be shown, such as 0.8.
+        reason: why it is undefined; None where it is not.
     """
 
     mean: float
@@ -77,7 +85,7 @@ class PowerStatement:
         return f"{there_are} could show {smallest:.{digits}f}% a year (power {100 * self.power:g}%)"
 
     def to_dict(self) -> dict[str, Any]:
-        """The statement with differences a year, as fractions of wealth."""
+        """Return the statement with differences a year, as fractions of wealth."""
         return {
             "periods_needed": self.periods_needed,
             "years_needed": self.years_needed,
@@ -92,11 +100,25 @@ class PowerStatement:
 def power_statement(
     x: np.ndarray, *, periods_per_year: float, level: float = 0.95, power: float = 0.8
 ) -> PowerStatement:
-    """State the power for the mean of `x` (S,), a paired difference by date.
+    """State how long a history it takes to tell the mean of a series from luck.
 
-    The measured mean and long-run variance are taken as the true ones, so the answer is as uncertain as they
-    are: a mean one standard error either way of a `t` statistic of 2 moves it by a factor of 4 up or of 2
-    down. It is for planning the next test; it adds nothing to the p-value of this one.
+    With long-run standard deviation `s` a true mean `m` is found significant at level 1 - a with probability `power`
+    after ((z_{1-a/2} + z_power) s / m)^2 periods. The measured mean and long-run variance are taken as the true ones,
+    so the answer is as uncertain as they are: a mean one standard error either way of a `t` statistic of 2 moves it by
+        a
+    factor of 4 up or of 2 down. It is for planning the next test; it adds nothing to the p-value of this one.
+
+    Args:
+        x: (S,) in time order, a paired difference by date.
+        periods_per_year: 252, 52 or 12.
+        level: of confidence of the two-sided test.
+        power: probability of the true mean to be found significant.
+
+    Raises:
+        SettingsError: a level or power outside 0 to 1, or periods_per_year that is not a positive number.
+        DataError: `x` is not one series.
+
+    Source: Lehmann & Romano (2005), *Testing Statistical Hypotheses*, section 11.2.
     """
     for name, value in (("level", level), ("power", power)):
         if not 0 < value < 1:

@@ -38,10 +38,16 @@ _MOVES_AS_ONE = "the two series move as one: nothing to test"
 
 @dataclass(frozen=True)
 class SharpeDifference:
-    """Sharpe ratio of `a` less that of `b`, per period, and the two-sided test that they are equal.
+    """Sharpe ratio of `a` less that of `b`, and the two-sided test that they are equal; NaN with a `reason` if
+    undefined.
 
-    `block` is the block length in periods of the bootstrap behind `p_value`; None where the p-value is that
-    of the normal distribution.
+    Attributes:
+        difference: per period unless `scaled`.
+        standard_error: of the difference, in the same unit.
+        statistic: difference over standard error.
+        p_value: two-sided.
+        reason: why there is no test; None where there is one.
+        block: block length of the bootstrap behind `p_value`, periods; None where the p-value is the normal one.
     """
 
     difference: float
@@ -52,16 +58,21 @@ class SharpeDifference:
     block: int | None = None
 
     def scaled(self, factor: float) -> SharpeDifference:
-        """The test of Sharpe ratios times a positive `factor`, such as the root of the periods in a year."""
+        """Return the test of Sharpe ratios times a positive `factor`, such as the root of the periods in a year."""
         return replace(self, difference=self.difference * factor, standard_error=self.standard_error * factor)
 
 
 @dataclass(frozen=True)
 class DeflatedSharpe:
-    """The probability that the true Sharpe ratio (per period) is above the best that luck shows.
+    """The probability that the true Sharpe ratio is above the best that luck shows; NaN with a `reason` when undefined.
 
-    `probabilistic` is the probability that it is above zero, as if no other model had been tried: the
-    probabilistic Sharpe ratio.
+    Attributes:
+        probability: that the true ratio is above `threshold`: the deflated Sharpe ratio.
+        sharpe: the ratio measured, per period.
+        threshold: expected largest ratio of as many trials without skill, per period.
+        probabilistic: the probability that the true ratio is above zero, as if no other model had been tried: the
+            probabilistic Sharpe ratio.
+        reason: why there is no probability; None where there is one.
     """
 
     probability: float
@@ -72,12 +83,20 @@ class DeflatedSharpe:
 
 
 def sharpe_difference_test(a: np.ndarray, b: np.ndarray) -> SharpeDifference:
-    """Test that two strategies' paired net returns (S,) have one Sharpe ratio, by the normal distribution.
+    """Test that two strategies' paired net returns have one Sharpe ratio, by the normal distribution.
 
-    The delta method on the means and second moments with a kernel estimate of their long-run variance (Ledoit
-    & Wolf 2008, section 3.1, equation 4), so that neither normal nor independent returns are assumed. The
-    prewhitened quadratic spectral estimate is applied to the linear combination the gradient picks out, which
-    is one series and not four.
+    The delta method on the means and second moments with a kernel estimate of their long-run variance, so that neither
+    normal nor independent returns are assumed. The prewhitened quadratic spectral estimate is applied to the linear
+    combination the gradient picks out, which is one series and not four.
+
+    Args:
+        a: (S,) net returns of the first strategy, fractions per period, in time order.
+        b: (S,) of the second, on the same dates.
+
+    Raises:
+        DataError: the two are not series of one length.
+
+    Source: Ledoit & Wolf (2008), J. Empirical Finance 15, section 3.1, equation 4.
     """
     a, b = two_series(a, b)
     reason = why_unusable(a) or why_unusable(b)
@@ -98,13 +117,12 @@ def sharpe_difference_bootstrap(
 ) -> SharpeDifference:
     """The test of `sharpe_difference_test` with the p-value of a studentised circular block bootstrap.
 
-    Ledoit & Wolf (2008), section 3.2: pairs of returns are resampled in blocks, each resample is studentised
-    by the standard error natural to blocks (Gotze & Kunsch, Annals of Statistics 24, 1996), and the p-value
-    is the share of resamples whose statistic is at least the observed one (their remark 3.2, with the 1 added
-    to count and total). The observed statistic keeps its kernel standard error, as theirs does.
+    Ledoit & Wolf (2008), section 3.2: pairs of returns are resampled in blocks, each resample is studentised by the
+    standard error natural to blocks (Gotze & Kunsch, Annals of Statistics 24, 1996), and the p-value is the share of
+    resamples whose statistic is at least the observed one (their remark 3.2, with the 1 added to count and total). The
+    observed statistic keeps its kernel standard error, as theirs does.
 
-    `block` is the block length in periods; left out it is the Politis-White choice for the influence series.
-    Theirs is calibrated by a second bootstrap, which costs thousands of times more. Same seed, same p-value.
+    The block length of Ledoit & Wolf is calibrated by a second bootstrap, which costs thousands of times more.
 
     Preferred to the normal p-value for its size: of 2,000 tests at 5% of two equal books (1,000 each correlated
     0.5 and 0.9) of 60, 120 and 250 periods, these percentages rejected (normal p-value, bootstrap):
@@ -114,6 +132,17 @@ def sharpe_difference_bootstrap(
         GARCH(1,1) 0.08, 0.9    6.5 8.3 9.0    5.1 7.1 8.6
         AR(1) 0.2               5.9 6.2 5.3    4.2 5.3 5.0
         AR(1) 0.5               7.9 7.6 6.2    4.8 5.0 4.7
+
+    Args:
+        a: (S,) net returns of the first strategy, fractions per period, in time order.
+        b: (S,) of the second, on the same dates.
+        seed: of the resampling: same seed, same p-value.
+        n_resamples: at least 100.
+        block: block length, periods, at most half of S; None is the choice of Politis & White for the influence series.
+
+    Raises:
+        SettingsError: fewer than 100 resamples, or a block that does not fit.
+        DataError: the two are not series of one length.
     """
     if n_resamples < 100:
         raise SettingsError(f"n_resamples={n_resamples!r} must be at least 100, better 2000")
@@ -146,12 +175,20 @@ def sharpe_difference_bootstrap(
 def deflated_sharpe_ratio(
     returns: np.ndarray, *, n_trials: int, trial_sharpe_variance: float = np.nan
 ) -> DeflatedSharpe:
-    """Probability that the Sharpe ratio of `returns` (S,) is above that of the best of `n_trials` without
-    skill.
+    """Return the probability that a Sharpe ratio is above that of the best of many trials without skill.
 
-    `trial_sharpe_variance` is the variance, over the trials, of their Sharpe ratios per period; one trial
-    needs none. Bailey & Lopez de Prado (2014), equations 1 and 2; skewness and kurtosis are those of
-    `returns`. Autocorrelation is not allowed for.
+    Skewness and kurtosis are those of the returns. Autocorrelation is not allowed for.
+
+    Args:
+        returns: (S,) net returns, fractions per period, in time order.
+        n_trials: how many models were tried, this one included.
+        trial_sharpe_variance: variance, over the trials, of their Sharpe ratios per period; one trial needs none.
+
+    Raises:
+        SettingsError: no trial, or a negative variance.
+        DataError: `returns` is not one series.
+
+    Source: Bailey & Lopez de Prado (2014), "The deflated Sharpe ratio", J. Portfolio Management 40, equations 1 and 2.
     """
     series = one_series(returns, "returns")
     threshold = expected_maximum_sharpe(n_trials, trial_sharpe_variance=trial_sharpe_variance)
@@ -179,10 +216,15 @@ def deflated_sharpe_ratio(
 
 
 def expected_maximum_sharpe(n_trials: int, *, trial_sharpe_variance: float = np.nan) -> float:
-    """Expected largest of `n_trials` Sharpe ratios of no true skill (Bailey & Lopez de Prado 2014, equation
-    1).
+    """Return the expected largest of `n_trials` Sharpe ratios of no true skill.
 
-    In the units of the square root of `trial_sharpe_variance`. One trial has nothing to choose from: 0.
+    In the units of the square root of `trial_sharpe_variance`, their variance over the trials. One trial has nothing to
+    choose from: 0.
+
+    Raises:
+        SettingsError: no trial, or a negative variance.
+
+    Source: Bailey & Lopez de Prado (2014), "The deflated Sharpe ratio", J. Portfolio Management 40, equation 1.
     """
     if n_trials < 1 or int(n_trials) != n_trials:
         raise SettingsError(f"n_trials={n_trials!r} must be a whole number from 1 up: count every model that was tried")
@@ -198,11 +240,16 @@ def expected_maximum_sharpe(n_trials: int, *, trial_sharpe_variance: float = np.
 def probabilistic_sharpe_ratio(
     sharpe: float, *, threshold: float = 0.0, n_periods: int, skewness: float, kurtosis: float
 ) -> float:
-    """Probability that the true Sharpe ratio exceeds `threshold`, all per period (Bailey & Lopez de Prado
-    2014, eq. 2).
+    """Return the probability that the true Sharpe ratio exceeds a threshold; NaN where the moments allow no variance.
 
-    `kurtosis` is the raw one, 3 for a normal distribution. NaN when the moments given imply no positive
-    variance.
+    Args:
+        sharpe: the ratio measured, per period.
+        threshold: per period, too.
+        n_periods: periods that it was measured over.
+        skewness: of the returns.
+        kurtosis: of the returns, the raw one: 3 for a normal distribution.
+
+    Source: Bailey & Lopez de Prado (2012), "The Sharpe ratio efficient frontier", J. Risk 15; (2014), equation 2.
     """
     variance = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     if not variance > 0 or n_periods < 2:

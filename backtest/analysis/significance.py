@@ -26,7 +26,17 @@ _LARGEST_ROOT = 0.97  # Andrews & Monahan (1992), section 3: keep the recolourin
 
 @dataclass(frozen=True)
 class BootstrapInterval:
-    """A two-sided interval for a mean, in the units of its series; NaN with a `reason` when undefined."""
+    """A two-sided interval for a mean, in the units of its series; NaN with a `reason` when undefined.
+
+    Attributes:
+        mean: of the series, per period unless `scaled`.
+        low, high: ends of the interval, in the same unit.
+        level: confidence that it holds the true mean, such as 0.95.
+        block: mean length of the resampled blocks, periods.
+        n_resamples: of the bootstrap.
+        n_periods: length of the series.
+        reason: why there is no interval; None where there is one.
+    """
 
     mean: float
     low: float
@@ -43,7 +53,7 @@ class BootstrapInterval:
         return self.low > 0 or self.high < 0
 
     def scaled(self, factor: float) -> BootstrapInterval:
-        """The interval of the mean times a positive `factor`, such as the periods in a year."""
+        """Return the interval of the mean times a positive `factor`, such as the periods in a year."""
         return replace(self, mean=self.mean * factor, low=self.low * factor, high=self.high * factor)
 
 
@@ -55,7 +65,7 @@ def stationary_bootstrap_interval(
     n_resamples: int = 2000,
     block: float | None = None,
 ) -> BootstrapInterval:
-    """Interval for the mean of `x` (S,), a paired difference by date, that allows for dependence in time.
+    """Return an interval for the mean of a series, as a paired difference by date, that allows for dependence in time.
 
     The interval is symmetric and studentised: mean +- c s, with `s` the standard error of the mean under the
     bootstrap itself (Politis & Romano 1994, lemma 1) and `c` the `level` quantile of |mean* - mean| / s* over
@@ -64,8 +74,17 @@ def stationary_bootstrap_interval(
     -0.2 to 0.5, 93 to 95% of the time; of 60 periods, 90% at 0.5. Percentile and basic intervals were
     tried and rejected: at autocorrelation 0.5 they covered 85% at 60 periods, 90% at 150 and 91% at 320.
 
-    `block` is the mean block length in periods; left out, it is the Politis-White choice. Same seed, same
-    interval.
+    Args:
+        x: (S,) in time order, of any unit; fewer than 20 periods, or a value that is unknown, give no interval.
+        level: confidence, between 0 and 1.
+        seed: of the resampling: same seed, same interval.
+        n_resamples: at least 100.
+        block: mean block length, periods; None is the choice of Politis & White (2004) as corrected by Patton, Politis
+            & White (2009).
+
+    Raises:
+        SettingsError: a level outside 0 to 1, fewer than 100 resamples, or a block longer than the series.
+        DataError: `x` is not one series.
     """
     if not 0 < level < 1:
         raise SettingsError(f"level={level!r} must lie between 0 and 1, such as 0.95")
@@ -103,10 +122,16 @@ def stationary_bootstrap_interval(
 
 
 def long_run_variance(x: np.ndarray) -> float:
-    """Variance of sqrt(S) times the mean of `x` (S,), allowing for autocorrelation; NaN below 20 periods.
+    """Return the variance of sqrt(S) times the mean of `x` (S,), allowing for autocorrelation; NaN below 20 periods.
 
-    Quadratic spectral kernel on AR(1)-prewhitened data with Andrews' automatic bandwidth (Andrews 1991,
-    equations 5.3 and 6.4; Andrews & Monahan 1992, section 3), and the small-sample factor S / (S - 1).
+    Quadratic spectral kernel on AR(1)-prewhitened data with Andrews' automatic bandwidth, and the small-sample factor S
+    / (S - 1). The unit is that of `x`, squared.
+
+    Raises:
+        DataError: `x` is not one series.
+
+    Source: Andrews (1991), Econometrica 59, equations 5.3 and 6.4; Andrews & Monahan (1992), Econometrica 60, section
+    3.
     """
     series = one_series(x, "x")
     n = len(series)

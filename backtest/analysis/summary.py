@@ -100,14 +100,31 @@ class SeedSeries:
 
 @dataclass(frozen=True)
 class ObjectiveSummary:
-    """One objective in numbers: fractions of wealth, a year where a rate; drawdowns <= 0; Sharpe ratios
-    annual.
+    """One objective in numbers: fractions of wealth, a year where a rate.
 
-    `sharpe` is that of the seed-average book, `probabilistic_sharpe` the probability that its true Sharpe ratio is
-    above 0, and `deflated_sharpe` that it is above the best of all trials without skill; `max_drawdown` is the
-    mean over seeds and `worst_drawdown` the deepest of them; `net_by_seed` gives the spread. `expected` holds
-    what only a simulated market knows, such as regret. Where each seed has a book in each of `n_paths` paths, `seeds`
-    are these books.
+    Attributes:
+        objective: its name.
+        seeds: names of its books: one a seed, or a seed and path where there are `n_paths`.
+        gross: what positions earned, a year.
+        costs: cost -> what was paid, a year, positive.
+        interest: on cash, a year; negative where it was paid.
+        net: gross less costs plus interest, a year.
+        utility: net less risk and penalties, a year.
+        sharpe: annual Sharpe ratio of the seed-average book.
+        deflated_sharpe: probability that its true Sharpe ratio is above the best of all trials without skill.
+        probabilistic_sharpe: probability that its true Sharpe ratio is above 0.
+        turnover: traded value over wealth, a year.
+        leverage: longs plus shorts over wealth, mean over dates.
+        max_drawdown: <= 0, mean over seeds.
+        worst_drawdown: <= 0, the deepest of all seeds.
+        names_traded: share of names that are traded in a period.
+        information_coefficient: mean rank correlation of forecasts with what followed.
+        information_coefficient_t: its t statistic.
+        net_by_seed: net of each of `seeds`, a year: the spread.
+        ruined: those of `seeds` that lost all.
+        expected: what only a simulated market knows, such as regret; fractions a year.
+        notes: what a reader must know before trusting the numbers.
+        n_paths: books of each seed, one a path of combinatorial splits.
     """
 
     objective: str
@@ -139,7 +156,7 @@ class ObjectiveSummary:
         return float(np.std(self.net_by_seed, ddof=1)) if len(self.net_by_seed) > 1 else np.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary in the words of the comparison's JSON document."""
+        """Return the summary in the words of the comparison's JSON document."""
         return {
             "gross": self.gross,
             "costs": dict(self.costs),

@@ -42,11 +42,22 @@ __all__ = ["SuperiorAbility", "superior_ability"]
 class SuperiorAbility:
     """P-values of "no variant's true mean return is above the benchmark's"; NaN with a `reason` when undefined.
 
-    `consistent` is the one to read. `lower` takes variants that did worse than the benchmark as truly that
-    bad, `upper` takes every variant as truly equal to it (White's reality check, studentised): they bound it.
-    `best` is the variant with the largest studentised mean difference, `best_difference` its mean difference
-    from the benchmark per period and `statistic` that in standard errors (0 when no variant did better: then
-    there is no evidence and the p-values are 1, Hansen's convention). `block` is the mean block length.
+    Attributes:
+        benchmark: its name.
+        n_variants: variants tested, without those that are the benchmark on every date.
+        n_periods: dates.
+        n_resamples: of the bootstrap.
+        lower: takes variants that did worse than the benchmark as truly that bad: a lower bound of `consistent`.
+        consistent: the p-value to read.
+        upper: takes every variant as truly equal to the benchmark (White's reality check, studentised): an upper bound.
+        best: the variant with the largest studentised mean difference.
+        best_difference: its mean difference from the benchmark, per period.
+        statistic: that in standard errors; 0 when no variant did better: then there is no evidence and the p-values are
+            1, Hansen's convention.
+        block: mean block length, periods.
+        reason: why there is no test; None where there is one.
+
+    Source: Hansen (2005), "A test for superior predictive ability", J. Business & Economic Statistics 23.
     """
 
     benchmark: str
@@ -77,7 +88,7 @@ class SuperiorAbility:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field and the sentence."""
+        """Return every field and the sentence."""
         return {**asdict(self), "sentence": self.sentence}
 
 
@@ -91,15 +102,30 @@ def superior_ability(
     block: float | None = None,
     benchmark_name: str = "the benchmark",
 ) -> SuperiorAbility:
-    """Test net returns of `variants` (S, V) against those of `benchmark` (S,), paired by date.
+    """Test net returns of many variants against those of a benchmark, paired by date.
 
-    Means are compared: rescale to equal risk first (`backtest.analysis.equal_risk`) to compare at one risk.
-    Every variant that was tried belongs in, not only those worth showing. A variant whose returns are the
-    benchmark's on every date can be neither better nor worse and is left out.
+    Means are compared: rescale to equal risk first (`equal_risk`) to compare at one risk. Every variant that was tried
+    belongs in, not only those worth showing. A variant whose returns are the benchmark's on every date can be neither
+    better nor worse and is left out.
 
-    The stationary bootstrap draws whole dates; `block` is its mean block length in periods, left out the
-    median over variants of the Politis-White choice. P-values are (1 + count) / (1 + resamples). Same seed,
-    same p-values; they do not depend on the units, nor on the order of the variants but for rounding.
+    The stationary bootstrap draws whole dates. P-values are (1 + count) / (1 + resamples). They do not depend on the
+    units, nor on the order of the variants but for rounding.
+
+    Args:
+        variants: (S, V) net returns, fractions per period: a row a date, a column a variant.
+        benchmark: (S,) net returns on the same dates.
+        seed: of the resampling: same seed, same p-values.
+        names: of the V variants; None takes the columns of a DataFrame, or numbers.
+        n_resamples: at least 100.
+        block: mean block length, periods; None is the median over variants of the choice of Politis & White.
+        benchmark_name: for the sentence.
+
+    Raises:
+        DataError: variants and benchmark are not of the same dates.
+        SettingsError: fewer than 100 resamples, or a block longer than the series.
+
+    Source: Hansen (2005), "A test for superior predictive ability", with two changes: differences are divided by their
+    standard errors before the test, and observed ones by a kernel estimate of these.
     """
     values, labels = variants_of(variants, names)
     base = one_series(benchmark, "benchmark")

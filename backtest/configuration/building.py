@@ -51,7 +51,11 @@ PACKAGES = ("aligned-backtest", "numpy", "pandas", "torch", "numba", "scipy", "a
 
 
 def load_market(settings: RunSettings) -> MarketPanel | SimulatedMarket:
-    """Return the market of a run: prices at the run's frequency with price features, or a simulated market."""
+    """Return the market of a run's `settings`: prices at its frequency with price features, or a simulated market.
+
+    Raises:
+        DataError: the file of prices cannot be read.
+    """
     if settings.market is not None:
         seed, lag = settings.market_seed, settings.lag
         if settings.market == "liquidity":
@@ -63,7 +67,12 @@ def load_market(settings: RunSettings) -> MarketPanel | SimulatedMarket:
 
 
 def load_panel(settings: RunSettings) -> MarketPanel:
-    """Return the prices of a run at its frequency, with price features."""
+    """Return the prices of a run's `settings` at its frequency, with price features.
+
+    Raises:
+        DataError: the file of prices cannot be read.
+        SettingsError: there is no such data set, or prices are coarser than the frequency.
+    """
     panel = load_dataset(settings.dataset) if settings.dataset else read_prices(str(settings.prices))
     panel = price_features(to_frequency(panel, settings.frequency))
     first, last = panel.dates[0], panel.dates[-1]
@@ -79,7 +88,14 @@ def load_panel(settings: RunSettings) -> MarketPanel:
 
 
 def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> PositionSolver:
-    """Return the solver of a run: estimated risk and the costs asked for, or a simulated market's own; and a user's."""
+    """Return the solver of a run's `settings`: estimated risk and the costs asked for, or a simulated `market`'s own.
+
+    What the user's files of costs hold is added.
+
+    Raises:
+        SettingsError: impact is asked for in a simulated market, which has no volumes; or a file cannot be run.
+        CostError: a file adds nothing.
+    """
     costs = settings.costs
     total: Cost
     if isinstance(market, SimulatedMarket):
@@ -118,7 +134,11 @@ def build_solver(settings: RunSettings, market: MarketPanel | SimulatedMarket) -
 
 
 def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> ComparisonPlan:
-    """Return the comparison that settings ask for, before anything is trained."""
+    """Return the comparison that `settings` ask for on a `market`, before anything is trained.
+
+    Raises:
+        SettingsError: the history is too short, or what the model needs is not installed.
+    """
     plan = ComparisonPlan.of(
         market,
         settings.objectives,
@@ -136,7 +156,7 @@ def plan_comparison(settings: RunSettings, market: MarketPanel | SimulatedMarket
 
 
 def describe_run(settings: RunSettings, market: MarketPanel | SimulatedMarket) -> dict[str, Any]:
-    """Return what a run writes beside its result: settings, versions, and the hashes of its data and of own files."""
+    """Return what a run of `settings` on a `market` writes beside its result: `RECORDED`."""
     panel = market.panel if isinstance(market, SimulatedMarket) else market
     needed = settings.training.kind.package
     packages = PACKAGES if needed is None else (*PACKAGES, needed.name)
@@ -160,7 +180,7 @@ def _with_windows(settings: RunSettings, plan: ComparisonPlan) -> RunSettings:
 
 
 def source_name(settings: RunSettings) -> str:
-    """Return a short name of the run's data, for its folder."""
+    """Return a short name of the data of a run's `settings`, for its folder."""
     if settings.market is not None:
         return settings.market
     name = settings.dataset or Path(str(settings.prices)).stem

@@ -32,7 +32,14 @@ class Recorded:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def check_data(self, data_hash: str) -> None:
-        """Raise `SettingsError` unless data are those of the recorded run."""
+        """Refuse data that are not those of the recorded run.
+
+        Args:
+            data_hash: of the data at hand, SHA-256.
+
+        Raises:
+            SettingsError: they are others.
+        """
         if self.data_hash not in (None, data_hash):
             raise SettingsError(
                 f"the data are not those of the recorded run: their hash is {data_hash[:12]}, "
@@ -40,7 +47,11 @@ class Recorded:
             )
 
     def check_files(self) -> None:
-        """Raise `SettingsError` if a user's own file is not what it was in the recorded run."""
+        """Refuse a file of the user's own that is not what it was in the recorded run.
+
+        Raises:
+            SettingsError: one was changed, or cannot be read; names it.
+        """
         now = hashes_of_files(self.settings)
         changed = [name for name, recorded in self.files.items() if now.get(name) != recorded]
         if changed:

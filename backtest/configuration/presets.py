@@ -48,6 +48,13 @@ def settings_with_presets(options: Mapping[str, Any], *, quick: bool) -> RunSett
     """Return the settings for the options given, with the presets that apply where an option is not given.
 
     Without objectives they are the default ones, less those that the model cannot be trained on.
+
+    Args:
+        options: fields of `RunSettings`, those that were given.
+        quick: whether the preset of a first look applies.
+
+    Raises:
+        SettingsError: a key is unknown, or a value out of its range.
     """
     preset: dict[str, Any] = {}
     for name in (options.get("market"), "quick" if quick else None):

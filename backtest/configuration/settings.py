@@ -29,19 +29,27 @@ class _Record(BaseModel):
 
 
 class CostSettings(_Record):
-    """What positions cost. A simulated market brings its own cash costs and risk."""
+    """What positions cost. A simulated market brings its own cash costs and risk.
 
-    half_spread: Annotated[float, Field(ge=0, description="bp of the traded value, each way")] = 5.0
-    impact: Annotated[float, Field(ge=0, description="b in b volatility (trade / volume)^1/2; needs volumes")] = 0.0
-    wealth: Annotated[float, Field(gt=0, description="currency that is traded, for the impact")] = 1e8
-    l1: Annotated[float, Field(ge=0, description="bp of |position| a period; a penalty, not charged")] = 1.0
-    borrow: Annotated[float, Field(ge=0, description="% of short positions a year")] = 0.0
-    risk_aversion: Annotated[float, Field(gt=0, description="g in g/2 q'Sigma q; a penalty, not charged")] = 5.0
-    factors: Annotated[int, Field(ge=0, description="factors of the risk model, estimated from returns")] = 5
-    files: Annotated[
-        tuple[str, ...],
-        Field(description="Python files with costs and constraints of your own, added to these (`costs_of_file`)"),
-    ] = ()
+    Attributes:
+        half_spread: bp of the traded value, each way.
+        impact: b in b volatility (trade / volume)^1/2; needs volumes.
+        wealth: currency that is traded, for the impact.
+        l1: bp of |position| a period; a penalty, not charged.
+        borrow: % of short positions a year.
+        risk_aversion: g in g/2 q'Sigma q; a penalty, not charged.
+        factors: of the risk model, estimated from returns; a count.
+        files: Python files with costs and constraints of your own, added to these; see `costs_of_file`.
+    """
+
+    half_spread: Annotated[float, Field(ge=0)] = 5.0
+    impact: Annotated[float, Field(ge=0)] = 0.0
+    wealth: Annotated[float, Field(gt=0)] = 1e8
+    l1: Annotated[float, Field(ge=0)] = 1.0
+    borrow: Annotated[float, Field(ge=0)] = 0.0
+    risk_aversion: Annotated[float, Field(gt=0)] = 5.0
+    factors: Annotated[int, Field(ge=0)] = 5
+    files: tuple[str, ...] = ()
 
 
 class RunSettings(_Record):
@@ -125,10 +133,10 @@ OF_MODELS = ("objectives", "seeds", "training", "tuning", "walk_forward", "combi
 
 
 def parse_settings(document: Mapping[str, Any]) -> RunSettings:
-    """Return the settings in a document.
+    """Return the settings in a `document`, such as the "settings" of a run's config.json.
 
     Raises:
-        SettingsError: names each wrong key with what is allowed there.
+        SettingsError: a key is unknown, or a value out of its range; names each, and what is allowed there.
     """
     try:
         return RunSettings.model_validate(document)

@@ -60,6 +60,9 @@ def check_file(path: str | Path, panel: MarketPanel) -> tuple[Checked, ...]:
         path: a Python file; it is run.
         panel: the market to check on.
 
+    Returns:
+        What became of each, strategies first, then costs, constraints, policies and features.
+
     Raises:
         SettingsError: there is no such file, or it cannot be run.
     """

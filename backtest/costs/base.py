@@ -49,13 +49,21 @@ class Cost(ABC):
 
     @abstractmethod
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
-        """Return the pieces this cost adds to the canonical problem, given the weights held before trading (B, N)."""
+        """Return the pieces this cost adds to the canonical problem.
+
+        Args:
+            held: (B, N) weights before trading.
+            market: the market at the B rows; None where the cost needs nothing of it.
+        """
 
     def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
         """Return what the terms are a function of, so that a solver of many like problems lowers the cost once.
 
         Two markets with equal keys, of the same assets, give the same terms, in which `held` stands, if at all, as the
         tensor that `terms` was given and not in a number worked out from it. None: lower the cost anew each time.
+
+        Args:
+            market: the market at the rows that are about to be solved; None where the cost needs nothing of it.
         """
         return None
 
@@ -64,7 +72,11 @@ class Cost(ABC):
         return self
 
     def realized(self, panel: MarketPanel) -> Cost:
-        """Return this cost as it is charged: at row `t`, with what came out in row `t` instead of what was expected."""
+        """Return this cost as it is charged: at row `t`, with what came out in row `t` instead of what was expected.
+
+        Args:
+            panel: the market that the book is traded in.
+        """
         return self
 
     @property
@@ -113,6 +125,9 @@ class ScaledCost(Cost):
     Attributes:
         weight: a number, or a tensor (B, 1) with one weight a row; not negative.
         cost: what is scaled.
+
+    Raises:
+        CostError: the weight is negative or not finite.
     """
 
     weight: float | Tensor
@@ -171,7 +186,11 @@ class ScaledCost(Cost):
 
 @dataclass(frozen=True)
 class SumOfCosts(Cost):
-    """A sum of costs. Two costs of one class stay two costs, and both count."""
+    """A sum of costs. Two costs of one class stay two costs, and both count.
+
+    Attributes:
+        summands: one cost at least, in the order in which they were added; none of them is itself a sum.
+    """
 
     summands: tuple[Cost, ...]
 

@@ -40,11 +40,11 @@ class Curve(ABC):
 
     @abstractmethod
     def scaled(self, weight: float | Tensor) -> Curve:
-        """Return `weight` times this function."""
+        """Return `weight`, a number of at least 0 or (B | 1, N), times this function."""
 
     @abstractmethod
     def shifted(self, by: Tensor) -> Curve:
-        """Return the function of `x - by`."""
+        """Return the function of `x - by`, with `by` (B | 1, N) a weight by asset."""
 
     @property
     def breaks(self) -> tuple[Tensor, ...]:
@@ -53,7 +53,7 @@ class Curve(ABC):
 
     @abstractmethod
     def rows(self, index: Tensor) -> Curve:
-        """Return the function of the rows `index` of the batch."""
+        """Return the function of the rows `index` of the batch, whole numbers (n,) or bool (B,)."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Power(Curve):
         return torch.where(self.weight > 0, curvature, 0.0)
 
     def scaled(self, weight: float | Tensor) -> Power:
-        """Return `weight` times this function."""
+        """Return `weight`, a number of at least 0 or (B | 1, N), times this function."""
         return replace(self, weight=self.weight * weight)
 
     def shifted(self, by: Tensor) -> Power:
-        """Return the function of `x - by`."""
+        """Return the function of `x - by`, with `by` (B | 1, N) a weight by asset."""
         return replace(self, centre=self.centre + by)
 
     @property
@@ -101,7 +101,7 @@ class Power(Curve):
         return (self.centre,)
 
     def rows(self, index: Tensor) -> Power:
-        """Return the function of the rows `index` of the batch."""
+        """Return the function of the rows `index` of the batch, whole numbers (n,) or bool (B,)."""
         return replace(self, centre=pick_rows(self.centre, index), weight=pick_rows(self.weight, index))
 
 
@@ -136,15 +136,15 @@ class Root(Curve):
         return self.weight * self.width.square() / (reach * reach * reach)
 
     def scaled(self, weight: float | Tensor) -> Root:
-        """Return `weight` times this function."""
+        """Return `weight`, a number of at least 0 or (B | 1, N), times this function."""
         return replace(self, weight=self.weight * weight)
 
     def shifted(self, by: Tensor) -> Root:
-        """Return the function of `x - by`."""
+        """Return the function of `x - by`, with `by` (B | 1, N) a weight by asset."""
         return replace(self, centre=self.centre + by)
 
     def rows(self, index: Tensor) -> Root:
-        """Return the function of the rows `index` of the batch."""
+        """Return the function of the rows `index` of the batch, whole numbers (n,) or bool (B,)."""
         return replace(
             self,
             centre=pick_rows(self.centre, index),

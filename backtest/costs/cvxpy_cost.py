@@ -46,7 +46,11 @@ class CvxpyCost(Cost):
         """
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
-        """Return the cost of each row spread evenly over its assets (B, N), differentiable once in `q` alone."""
+        """Return the cost of each row spread evenly over its assets (B, N), differentiable once in `q` alone.
+
+        Raises:
+            CostError: `held` needs a gradient, which an expression does not have; or the expression is not convex.
+        """
         if held.requires_grad and torch.is_grad_enabled():
             raise CostError(
                 f"{type(self).__name__} is a CVXPY expression and has no derivative in the weights held: "
@@ -65,7 +69,16 @@ class CvxpyCost(Cost):
         return True
 
     def checked(self, x: cp.Expression, held: np.ndarray, market: MarketSnapshot | None) -> cp.Expression:
-        """Return the expression, or raise `CostError` when it is not a convex scalar."""
+        """Return the expression after a look at it, so that what is wrong is said in the user's words.
+
+        Args:
+            x: (N,) weights after trading, a CVXPY expression.
+            held: (N,) weights before trading.
+            market: the market at this one row, or None.
+
+        Raises:
+            CostError: it is no expression, no scalar, or not convex by the rules of CVXPY (DCP).
+        """
         import cvxpy as cp
 
         name = type(self).__name__

@@ -31,14 +31,18 @@ class DenseRisk(Cost):
 
     Attributes:
         covariance: `Sigma`, (N, N), (B, N, N), or a DataFrame with the assets on both sides; symmetric and positive
-            semidefinite, perhaps singular; squared return per period. The derivative of the solution in it, where it
-            is singular, is 0 in the directions that have no risk.
+            semidefinite, perhaps singular; squared return per period. The derivative of the solution in it, where it is
+            singular, is 0 in the directions that have no risk.
         lookback: rows of returns in each estimate; 2 at least.
         history: the estimates; filled by `estimate`.
 
     Raises:
-        CostError: the covariance is not finite, symmetric or positive semidefinite; the message names the place, or
-            the eigenvalue.
+        CostError: the covariance is not finite, symmetric or positive semidefinite; the message names the place, or the
+            eigenvalue. Or both or neither of covariance and lookback are given.
+        LabelError: the rows and columns of a labelled covariance do not name the same assets, each once.
+
+    Source: Ledoit & Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", section 3,
+    for the estimate, on returns scaled to unit volatility by name.
     """
 
     covariance: np.ndarray | pd.DataFrame | Tensor | None = None

@@ -25,8 +25,11 @@ class Exposure(Cost):
 
     Attributes:
         loadings: `F`, (N, k), (B, N, k), or a DataFrame by asset. None takes `features` from the market.
-        features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature
-            is not available counts as having none (0).
+        features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature is
+            not available counts as having none (0).
+
+    Raises:
+        CostError: both or neither of loadings and features are given.
     """
 
     loadings: np.ndarray | pd.DataFrame | Tensor | None = None

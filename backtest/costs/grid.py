@@ -30,6 +30,9 @@ class Grid:
     Attributes:
         settings: one dict a row, name -> number; the last name varies fastest.
         names: (B,) of the rows, "risk_aversion 1, trading 0.5".
+
+    Raises:
+        SettingsError: there is no setting, or one is no list of finite numbers, each once.
     """
 
     def __init__(self, **settings: Sequence[float]) -> None:
@@ -56,7 +59,7 @@ class Grid:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The settings of each row, by its name: to be joined to a summary."""
+        """The settings, a row for each of the B and a column for each setting, indexed by name."""
         return pd.DataFrame(self.settings, index=pd.Index(self.names, name="name"))
 
 

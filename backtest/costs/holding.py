@@ -78,6 +78,9 @@ class BorrowFee(_AnnualFee):
         periods_per_year: None takes it from the market at hand.
         day_count: "actual/365" or "actual/360" charges the calendar days until the next row, weekends included; None
             charges every period the same.
+
+    Raises:
+        CostError: the rate is negative or not finite, or the day count is unknown or given with periods_per_year.
     """
 
     side: ClassVar[int] = -1
@@ -92,6 +95,9 @@ class LongFee(_AnnualFee):
         periods_per_year: None takes it from the market at hand.
         day_count: "actual/365" or "actual/360" charges the calendar days until the next row, weekends included; None
             charges every period the same.
+
+    Raises:
+        CostError: the rate is negative or not finite, or the day count is unknown or given with periods_per_year.
     """
 
     side: ClassVar[int] = 1
@@ -103,6 +109,9 @@ class HoldingFee(Cost):
 
     Attributes:
         rate: scalar, (N,), (B, N) or a Series by asset; fraction of the position a period.
+
+    Raises:
+        CostError: the rate is negative or not finite.
     """
 
     rate: Parameter

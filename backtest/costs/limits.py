@@ -21,10 +21,19 @@ class Constraint(ABC):
 
     @abstractmethod
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
-        """Return the pieces this constraint adds to the canonical problem, given the weights held (B, N)."""
+        """Return the pieces this constraint adds to the canonical problem.
+
+        Args:
+            held: (B, N) weights before trading.
+            market: the market at the B rows; None where the constraint needs nothing of it.
+        """
 
     def terms_key(self, market: MarketSnapshot | None) -> Hashable | None:
-        """Return what the terms are a function of besides the assets; see `Cost.terms_key`."""
+        """Return what the terms are a function of besides the assets; see `Cost.terms_key`.
+
+        Args:
+            market: the market at the rows that are about to be solved, or None.
+        """
         return None
 
     def estimate(self, panel: MarketPanel) -> Constraint:
@@ -78,6 +87,9 @@ class LeverageLimit(Constraint):
 
     Attributes:
         limit: scalar, or (B, 1) with one limit a row.
+
+    Raises:
+        CostError: the limit is negative or not finite.
     """
 
     limit: Parameter
@@ -100,6 +112,9 @@ class TurnoverLimit(Constraint):
 
     Attributes:
         limit: scalar, or (B, 1) with one limit a row.
+
+    Raises:
+        CostError: the limit is negative or not finite.
     """
 
     limit: Parameter

@@ -39,6 +39,9 @@ class CashFloor(Constraint):
 
     Attributes:
         minimum: scalar, or (B, 1) with one a row; fraction of wealth, negative where borrowing is allowed.
+
+    Raises:
+        CostError: the minimum is not finite.
     """
 
     minimum: Parameter = 0.0
@@ -64,6 +67,9 @@ class LinearLimit(Constraint):
         matrix: `M`, (m, N), (B, m, N), or a DataFrame with a column for each asset and a name for each row.
         lower, upper: scalar, (m,), (B, 1), (B, m), or a Series or mapping by the name of the row, where a row that is
             not named has no limit; None and infinite are none.
+
+    Raises:
+        CostError: there is no limit, a limit is NaN, or a lower one is above its upper one.
     """
 
     matrix: np.ndarray | pd.DataFrame | Tensor
@@ -74,7 +80,12 @@ class LinearLimit(Constraint):
         _check_bounds(self.lower, self.upper, "LinearLimit")
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
-        """Return equalities and inequalities."""
+        """Return equalities and inequalities.
+
+        Raises:
+            CostError: the matrix or a limit does not fit the problem's assets, rows or names.
+            LabelError: the matrix is labelled, and its labels are not the problem's.
+        """
         names: Sequence[Any] | None = None
         if isinstance(self.matrix, pd.DataFrame):
             names = list(self.matrix.index)
@@ -100,10 +111,14 @@ class FactorLimit(Constraint):
 
     Attributes:
         loadings: `F`, (N, k), (B, N, k), or a DataFrame by asset with a column for each factor.
-        features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature
-            is not available counts as having none (0).
+        features: names of panel features that are the columns of `F`, as known at each row; an asset whose feature is
+            not available counts as having none (0).
         lower, upper: scalar, (k,), (B, 1), (B, k), or a Series or mapping by the name of the factor, where a factor
             that is not named has no limit; None and infinite are none. Weight times the unit of the loading.
+
+    Raises:
+        CostError: both or neither of loadings and features are given, there is no limit, a limit is NaN, or a lower one
+            is above its upper one.
     """
 
     loadings: np.ndarray | pd.DataFrame | Tensor | None = None
@@ -117,7 +132,12 @@ class FactorLimit(Constraint):
         _check_bounds(self.lower, self.upper, "FactorLimit")
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
-        """Return equalities and inequalities."""
+        """Return equalities and inequalities.
+
+        Raises:
+            CostError: the loadings or a limit do not fit the problem, or a feature is not there.
+            LabelError: the loadings are labelled, and their labels are not the problem's.
+        """
         names: Sequence[Any] | None = list(self.features) or None
         if self.loadings is None:
             loadings = features_of(self.features, held, market, "FactorLimit")
@@ -140,6 +160,9 @@ class GroupLimit(Constraint):
             group.
         lower, upper: scalar, (B, 1), (G,) or (B, G) in the order of `names`, or a Series or mapping by the name of the
             group, where a group that is not named has no limit; None and infinite are none. Fraction of wealth.
+
+    Raises:
+        CostError: no asset is in a group, there is no limit, a limit is NaN, or a lower one is above its upper one.
     """
 
     groups: Sequence[Any] | np.ndarray | pd.Series
@@ -157,7 +180,12 @@ class GroupLimit(Constraint):
         return sorted(pd.Series(self.groups).dropna().unique())
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
-        """Return equalities and inequalities."""
+        """Return equalities and inequalities.
+
+        Raises:
+            CostError: the groups are not one an asset, or a limit names no group.
+            LabelError: the groups are labelled, and their labels are not the problem's.
+        """
         groups = self.groups
         if isinstance(groups, pd.Series):
             groups = groups.reindex(check_labels(groups.index, market, "GroupLimit groups"))

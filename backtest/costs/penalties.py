@@ -25,6 +25,9 @@ class Ridge(Cost):
 
     Attributes:
         weight: scalar, (N,), (B, N) or a Series by asset; return per squared weight and period.
+
+    Raises:
+        CostError: the weight is negative or not finite.
     """
 
     weight: Parameter = 1.0
@@ -51,6 +54,9 @@ class L1(Cost):
 
     Attributes:
         weight: scalar, (N,), (B, N) or a Series by asset; return per unit of weight and period.
+
+    Raises:
+        CostError: the weight is negative or not finite.
     """
 
     weight: Parameter = 1.0
@@ -76,16 +82,19 @@ class L1(Cost):
 class SoftL1(Cost):
     """L1 with its kink rounded off, over about `width` on each side of 0.
 
-    `form="huber"`: `w q^2 / (2 width)` where `|q| <= width`, `w (|q| - width / 2)` beyond.
-    `form="root"`: `w (sqrt(q^2 + width^2) - width)`, which bends everywhere.
+    `form="huber"`: `w q^2 / (2 width)` where `|q| <= width`, `w (|q| - width / 2)` beyond. `form="root"`: `w (sqrt(q^2
+    + width^2) - width)`, which bends everywhere.
 
     Attributes:
         width: scalar, (N,), (B, N) or a Series by asset; weight, more than 0.
-        weight: as in L1.
+        weight: scalar, (N,), (B, N) or a Series by asset; return per unit of weight and period, as in L1.
         form: "huber" or "root".
 
     Source: Huber (1964), "Robust estimation of a location parameter"; Charbonnier et al. (1997), "Deterministic
     edge-preserving regularization in computed imaging", for the root.
+
+    Raises:
+        CostError: the width is not above 0, the weight is negative, or the form is unknown.
     """
 
     width: Parameter

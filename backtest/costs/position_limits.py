@@ -38,6 +38,9 @@ class PositionLimit(Constraint):
 
     Attributes:
         limit: scalar, (N,), (B, N) or a Series by asset; fraction of wealth.
+
+    Raises:
+        CostError: a limit is negative or not finite.
     """
 
     limit: Parameter
@@ -61,6 +64,9 @@ class PositionBounds(Constraint):
 
     Attributes:
         lower, upper: scalar, (N,), (B, N) or a Series by asset; fraction of wealth, infinite for none.
+
+    Raises:
+        CostError: a limit is NaN, or a lower one is above its upper one.
     """
 
     lower: Parameter = -np.inf
@@ -88,10 +94,13 @@ class TradeLimit(Constraint):
     """`-sell_i <= q_i - held_i <= buy_i`: what may be traded of each asset in one period.
 
     Attributes:
-        limit: of purchases and sales alike, unless one is given of its own; scalar, (N,), (B, N) or a Series by
-            asset; fraction of wealth, infinite for none.
-        buy: of purchases; None is `limit`.
-        sell: of sales, at least 0; None is `limit`.
+        limit: of purchases and sales alike, unless one is given of its own; scalar, (N,), (B, N) or a Series by asset;
+            fraction of wealth, infinite for none.
+        buy: of purchases alone, scalar, (N,), (B, N) or a Series by asset, at least 0; None is `limit`.
+        sell: of sales alone, scalar, (N,), (B, N) or a Series by asset, at least 0; None is `limit`.
+
+    Raises:
+        CostError: a limit is negative or NaN.
     """
 
     limit: Parameter = np.inf
@@ -124,6 +133,9 @@ class NoTrade(Constraint):
     Attributes:
         assets: labels of the assets that keep their weight; or bool, (N,), (B, N) or a Series by asset, True where an
             asset keeps it.
+
+    Raises:
+        CostError: `assets` is one text instead of a list.
     """
 
     assets: Sequence[str] | np.ndarray | pd.Series | Tensor

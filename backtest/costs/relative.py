@@ -27,6 +27,9 @@ class RelativeTo(Cost):
     Attributes:
         cost: what is taken of the active weights.
         benchmark: `b`, (N,), (B, N) or a Series by asset; weights as fractions of wealth, of any sign.
+
+    Raises:
+        CostError: the benchmark is not finite.
     """
 
     cost: Cost
@@ -41,7 +44,11 @@ class RelativeTo(Cost):
         return self.cost.value(q - benchmark, held - benchmark, market)
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> CostTerms:
-        """Return the pieces of the cost, moved by the benchmark."""
+        """Return the pieces of the cost, moved by the benchmark.
+
+        Raises:
+            CostError: the cost holds a soft leverage limit, which has no form in active weights.
+        """
         benchmark = aligned(self.benchmark, held, market, "RelativeTo benchmark")
         active = held - benchmark
         return _shifted(self.cost.terms(active, market), benchmark, held=held, active=active)

@@ -25,9 +25,9 @@ __all__ = ["FactorRisk"]
 class FactorRisk(Cost):
     """`1/2 q' Sigma q` with `Sigma = B F B' + diag(s)`. `g * FactorRisk` is risk aversion `g`: `g/2 q' Sigma q`.
 
-    Give the model (`loadings` with `specific_variance`), or let it be estimated (`n_factors`): then
-    `estimate(panel)` fits statistical factors to trailing returns, row `t` from rows up to `t` alone, and the cost
-    must be used with `market=panel.at(rows)`.
+    Give the model (`loadings` with `specific_variance`), or let it be estimated (`n_factors`): then `estimate(panel)`
+    fits statistical factors to trailing returns, row `t` from rows up to `t` alone, and the cost must be used with
+    `market=panel.at(rows)`.
 
     Attributes:
         loadings: `B`, (N, k), (B, N, k), or a DataFrame by asset; return per period per unit of factor.
@@ -37,6 +37,12 @@ class FactorRisk(Cost):
         lookback: rows of returns in each estimate; None is two years, and at least 60.
         refit_every: rows between estimates; None is a month.
         history: the estimates; filled by `estimate`.
+
+    Raises:
+        CostError: both or neither of a model and `n_factors` are given, or a variance is negative or not finite.
+
+    Source: Connor & Korajczyk (1988), "Risk and return in an equilibrium APT", for the estimate: asymptotic principal
+    components, here of returns scaled to unit volatility by name.
     """
 
     loadings: np.ndarray | pd.DataFrame | Tensor | None = None

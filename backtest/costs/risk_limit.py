@@ -30,9 +30,13 @@ class RiskLimit(Constraint):
         risk: a quadratic cost, as `FactorRisk` or `DenseRisk`, or a sum of some; counted as it stands, so leave risk
             aversion out of it.
         volatility: most standard deviation of the portfolio's return in one period; scalar, or (B, 1), above 0.
-        annual_volatility: the same in a year.
-        benchmark: weights, as in `RelativeTo`: limits the tracking error, that of `q - benchmark`; None is cash.
+        annual_volatility: the same in a year: scalar, or (B, 1), above 0.
+        benchmark: weights, (N,), (B, N) or a Series by asset, as in `RelativeTo`: limits the tracking error, that of `q
+            - benchmark`; None is cash.
         periods_per_year: for `annual_volatility`; None takes it from the market at hand.
+
+    Raises:
+        CostError: the risk is no cost, or not exactly one volatility above 0 is given.
     """
 
     risk: Cost
@@ -51,7 +55,11 @@ class RiskLimit(Constraint):
                 check_parameter(getattr(self, name), "RiskLimit", name, minimum=1e-12)
 
     def terms(self, held: Tensor, market: MarketSnapshot | None) -> LimitTerms:
-        """Return a limit on a quadratic."""
+        """Return a limit on a quadratic.
+
+        Raises:
+            CostError: the risk is not quadratic, or a limit of a year meets a market without the length of a period.
+        """
         risk = self.risk if self.benchmark is None else RelativeTo(self.risk, self.benchmark)
         terms = risk.terms(held, market)
         if terms.ramps or terms.bends or terms.curves or terms.smooth or terms.soft:

@@ -32,6 +32,9 @@ class Soft(Cost):
     Attributes:
         constraint: what may be broken.
         weight: scalar, or (B, 1) with one a row, above 0; return per squared unit of violation.
+
+    Raises:
+        CostError: what is softened is no `Constraint`, or the weight is not above 0.
     """
 
     constraint: Constraint

@@ -57,7 +57,7 @@ class Ramp:
         return bent + self.right * (from_middle - half).clamp(min=0) + self.left * (from_middle + half).clamp(max=0)
 
     def slope(self, x: Tensor, *, above: bool) -> Tensor:
-        """Return the derivative (B, N) just above `x`, or just below."""
+        """Return the derivative (B, N) at weights `x` (B, N): just above them where `above`, else just below."""
         if self.end is None:
             return torch.where(x >= self.start if above else x > self.start, self.right, self.left)
         width = (self.end - self.start).clamp(min=torch.finfo(x.dtype).tiny)
@@ -65,17 +65,20 @@ class Ramp:
         return self.left + (self.right - self.left) * share
 
     def scaled(self, weight: float | Tensor) -> Ramp:
-        """Return the ramp of `weight` times this function."""
+        """Return the ramp of `weight`, a number of at least 0 or (B | 1, N), times this function."""
         return Ramp(self.start, self.left * weight, self.right * weight, self.end)
 
     def widened(self, width: float | Tensor) -> Ramp:
-        """Return a kink smoothed over `width` weights on each side (Huber); a ramp that is smooth stays as it is."""
+        """Return a kink smoothed over `width` on each side (Huber 1964).
+
+        A ramp that is smooth stays as it is. `width` is a weight, more than 0: a number or (B | 1, N).
+        """
         if self.end is not None:
             return self
         return Ramp(self.start - width, self.left, self.right, self.start + width)
 
     def shifted(self, by: Tensor) -> Ramp:
-        """Return the ramp of `x - by`."""
+        """Return the ramp of `x - by`, with `by` (B | 1, N) a weight by asset."""
         return replace(self, start=self.start + by, end=None if self.end is None else self.end + by)
 
 
@@ -103,11 +106,11 @@ class Bend:
         return self.below * beyond.clamp(max=0) + self.above * beyond.clamp(min=0)
 
     def scaled(self, weight: float | Tensor) -> Bend:
-        """Return the bend of `weight` times this function."""
+        """Return the bend of `weight`, a number of at least 0 or (B | 1, N), times this function."""
         return Bend(self.place, self.below * weight, self.above * weight)
 
     def shifted(self, by: Tensor) -> Bend:
-        """Return the bend of `x - by`."""
+        """Return the bend of `x - by`, with `by` (B | 1, N) a weight by asset."""
         return replace(self, place=self.place + by)
 
 
@@ -128,15 +131,15 @@ class SmoothFunction(ABC):
 
     @abstractmethod
     def scaled(self, weight: float | Tensor) -> SmoothFunction:
-        """Return `weight` times this function."""
+        """Return `weight`, a number of at least 0 or (B | 1, 1), times this function."""
 
     @abstractmethod
     def shifted(self, by: Tensor) -> SmoothFunction:
-        """Return the function of `x - by`."""
+        """Return the function of `x - by`, with `by` (B | 1, N) a weight by asset."""
 
     @abstractmethod
     def rows(self, index: Tensor) -> SmoothFunction:
-        """Return the function of the rows `index` of the batch."""
+        """Return the function of the rows `index` of the batch, whole numbers (n,) or bool (B,)."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class QuadraticLimit:
         return gradient
 
     def rows(self, index: Tensor) -> QuadraticLimit:
-        """Return the limit of the rows `index` of the batch."""
+        """Return the limit of the rows `index` of the batch, whole numbers (n,) or bool (B,)."""
         terms = self.terms
         picked = replace(
             terms,
@@ -204,7 +207,7 @@ class QuadraticLimit:
         return QuadraticLimit(picked, pick_rows(self.bound, index))
 
     def excess(self, x: Tensor) -> Tensor:
-        """Return by how much the left side is above the bound (B, 1), negative where the limit is kept."""
+        """Return by how much the left side at weights `x` (B, N) is above the bound (B, 1), negative where kept."""
         return self.value(x) - self.bound
 
 

@@ -28,18 +28,19 @@ class TradingCost(Cost):
         half_spread |u| + buy_fee max(u, 0) + sell_fee max(-u, 0) + quadratic / 2 u^2
             + impact volatility |u|^exponent (wealth / dollar_volume)^(exponent - 1)
 
-    The last is market impact: a trade of the fraction `f = wealth |u| / dollar_volume` of a period's volume moves
-    the price by `impact volatility f^(exponent - 1)`, on average over the trade.
+    The last is market impact: a trade of the fraction `f = wealth |u| / dollar_volume` of a period's volume moves the
+    price by `impact volatility f^(exponent - 1)`, on average over the trade.
 
     Attributes:
-        half_spread: scalar, (N,), (B, N) or a Series by asset, as all rates here; fraction of the traded value
-            (2.5 bp is 2.5e-4).
-        buy_fee, sell_fee: what a purchase or a sale pays besides, as a tax or commission; fraction of its value.
-        quadratic: return per squared unit of weight; the slope of the price in what is traded.
-        impact: `b`, about 1: trading a period's volume moves the price by about its volatility in that period.
+        half_spread: scalar, (N,), (B, N) or a Series by asset; fraction of the traded value (2.5 bp is 2.5e-4).
+        buy_fee, sell_fee: what a purchase or a sale pays besides, as a tax or commission: scalar or by asset, as all
+            rates here; fraction of its value.
+        quadratic: scalar or by asset; return per squared unit of weight, the slope of the price in what is traded.
+        impact: `b`, scalar or by asset, about 1: trading a period's volume moves the price by about its volatility in
+            that period.
         exponent: in (1, 2]; 1.5 is the square-root law of impact, 1.6 what Almgren et al. fitted.
-        volatility: return per period; None is estimated from the panel by `estimate`.
-        dollar_volume: currency per period, more than 0; None is estimated from the panel by `estimate`.
+        volatility: scalar or by asset, return per period; None is estimated from the panel by `estimate`.
+        dollar_volume: scalar or by asset, currency per period, more than 0; None is estimated by `estimate`.
         wealth: currency, scalar or (B, 1); None is that of the market at hand, `panel.at(rows, wealth=...)`, where a
             row that has no wealth left has no impact.
         lookback: rows in the trailing windows of the estimates; None is a quarter of a year, and at least 12.
@@ -48,6 +49,10 @@ class TradingCost(Cost):
     Source: Boyd et al. (2017), "Multi-Period Trading via Convex Optimization", section 2.3; Almgren et al. (2005),
     "Direct estimation of equity market impact", for the exponent; Garleanu & Pedersen (2013), "Dynamic Trading with
     Predictable Returns and Transaction Costs", for the quadratic.
+
+    Raises:
+        CostError: a rate is negative or not finite, a volume or the wealth is not above 0, the exponent is outside (1,
+            2], or the lookback is below 4.
     """
 
     half_spread: Parameter = 0.0

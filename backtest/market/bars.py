@@ -90,11 +90,11 @@ class Bars:
         return tuple(field for field in PRICE_FIELDS if field in self.table)
 
     def values(self, field: str) -> np.ndarray:
-        """One column (R,), float64, not to be written to."""
+        """Return the column `field` (R,), float64, not to be written to."""
         return self.table[field].to_numpy()
 
     def write(self, path: str | Path) -> None:
-        """Write one long Parquet file, which `read_bars` and `read_prices` read back as it is; whole, or not at all."""
+        """Write one long Parquet file to `path`, whole or not at all; `read_bars` and `read_prices` read it back."""
         with whole_file(Path(path)) as file:
             self.table.to_parquet(file, index=False)
 
@@ -104,20 +104,20 @@ class Bars:
         return "close" if "close" in self.table else "adjusted_close"
 
     def place(self, row: int) -> str:
-        """Where row number `row` of the table stands: its line, and its file where there are several."""
+        """Return where row number `row` of the table stands: its line, and its file where there are several."""
         number = int(self.rows[row])
         place = self.origin.place(number)
         return place if len(self.origin.files) == 1 else f"{self.origin.files[self.origin.file[number]]}: {place}"
 
     def starts(self) -> np.ndarray:
-        """Rows (N' + 1,) at which the block of each security begins, and the end."""
+        """Return the rows (n + 1,) at which the block of each of n securities with rows begins, and the end."""
         codes = self.codes
         return np.r_[0, np.flatnonzero(np.diff(codes)) + 1, len(codes)] if len(codes) else np.zeros(1, dtype=int)
 
     def with_values(self, columns: Mapping[str, np.ndarray]) -> Bars:
-        """The same rows with some columns replaced."""
+        """Return the same rows with some `columns`, each (R,), replaced."""
         return Bars(self.table.assign(**columns), self.rows, self.origin, self.name)
 
     def take(self, keep: np.ndarray) -> Bars:
-        """Only the rows (R,) bool that are kept; a security without rows stays known."""
+        """Return only the rows that `keep` (R,), bool, names; a security without rows stays known."""
         return Bars(self.table[keep].reset_index(drop=True), self.rows[keep], self.origin, self.name)

@@ -16,7 +16,7 @@ __all__ = ["dataset_names", "load_dataset"]
 
 
 def load_dataset(name: str) -> MarketPanel:
-    """Load a data set by name.
+    """Return the data set called `name`, as a panel.
 
     - "sp500-20": daily prices, adjusted for dividends and splits, of 20 US large caps, 1990-01-02 to
       2022-12-28, from the skfolio package (BSD-3; `skfolio.datasets.load_sp500_dataset`). Chosen by their
@@ -40,7 +40,7 @@ def load_dataset(name: str) -> MarketPanel:
 
 
 def dataset_names() -> list[str]:
-    """Names that `load_dataset` knows."""
+    """Return the names that `load_dataset` knows, sorted."""
     return sorted(_LOADERS)
 
 

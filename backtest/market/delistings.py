@@ -54,6 +54,9 @@ def read_delistings(path: str | Path, *, defaults: Mapping[str, float] | None = 
         defaults: returns by reason, for rows whose return is empty, as `DELISTING_RETURNS`; each use is logged and
             written into the reason. None: an empty return is refused.
 
+    Returns:
+        One delisting a row of the file.
+
     Raises:
         DataError: a column, symbol or return is missing or impossible; names file, line and symbol.
         LabelError: a date cannot be read.
@@ -142,6 +145,9 @@ def with_delistings(
         default: delisting return of names whose price is missing in the last `missing_rows` rows or more, and that have
             no delisting: they leave at the first row without a price. None leaves them as they are, and reports them.
         missing_rows: rows without a price at the panel's end that make a name one that ended.
+
+    Returns:
+        The panel, and a report of what was added, moved and left.
 
     Raises:
         DataError: a name has prices after its delisting, or leaves before its first price or twice.

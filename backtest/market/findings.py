@@ -85,7 +85,7 @@ class Finding:
         return f"{self.where}: {self.symbol}, {span}: {self.message}: {self.cure}"
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; edits are left out."""
+        """Return what JSON can hold; edits are left out."""
         return {
             "kind": self.kind,
             "symbol": self.symbol,
@@ -107,14 +107,14 @@ class Findings(tuple[Finding, ...]):
     __slots__ = ()
 
     def of(self, kind: str) -> Findings:
-        """Those of one kind."""
+        """Return those of one `kind`."""
         return Findings(f for f in self if f.kind == kind)
 
     def __iter__(self) -> Iterator[Finding]:
         return super().__iter__()
 
     def table(self) -> pd.DataFrame:
-        """One row a finding: kind, symbol, first, last, rows, where, message, cure, safe."""
+        """Return one row a finding: kind, symbol, first, last, rows, where, message, cure, safe."""
         columns = ["kind", "symbol", "first", "last", "n_rows", "where", "message", "cure", "safe"]
         return pd.DataFrame([[getattr(f, c) for c in columns] for f in self], columns=columns)
 

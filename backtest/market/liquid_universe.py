@@ -57,7 +57,7 @@ class LiquidityRule:
             raise SettingsError(f"LiquidityRule: rebalance is {self.rebalance!r}: choose W, M, Q or Y")
 
     def members(self, panel: MarketPanel) -> np.ndarray:
-        """Members (T, N) of a panel, each row from rows up to it alone.
+        """Return the members (T, N), bool, of a `panel`, each row from rows up to it alone.
 
         Raises:
             DataError: the panel has no dollar volume, or no raw prices where `min_price` needs them.
@@ -83,7 +83,11 @@ class LiquidityRule:
         return members
 
     def apply(self, panel: MarketPanel) -> MarketPanel:
-        """The panel with the rule's members; no name and no date is removed."""
+        """Return the `panel` with the rule's members; no name and no date is removed.
+
+        Raises:
+            DataError: the panel has no dollar volume, or no raw prices where `min_price` needs them.
+        """
         return replace(panel, members=self.members(panel))
 
     def _first_rows(self, dates: pd.DatetimeIndex) -> np.ndarray:

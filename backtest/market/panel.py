@@ -209,8 +209,22 @@ class MarketPanel:
         """Build a panel without prices from total returns per period (fractions).
 
         A name is tradable at the close of t where its return at t is known. At a delisting the name first earns the
-        return of that row (0 where it is NaN), then delisting_return. Arguments and errors otherwise as for
-        `from_prices`.
+        return of that row (0 where it is NaN), then delisting_return.
+
+        Args:
+            returns: (T, N) dates by assets, total return of the period that ends at each row, a fraction; NaN =
+                unknown.
+            dollar_volume: (T, N) currency per period; like all tables here, with the same labels in any order.
+            volatility: (T, N) realized volatility, return per period.
+            members: (T, N) True and False, or 1 and 0: in the universe as known at the close.
+            cash_rate: (T,) labelled or in order, or one number; fraction per period.
+            delistings: names that leave.
+            periods_per_year: 252, 52 or 12.
+            name: for messages and reports.
+
+        Raises:
+            LabelError: labels are missing, extra, repeated, unordered or of the wrong kind.
+            DataError: a cell is not a number, or impossible, or fields contradict each other.
         """
         tables = {"dollar_volume": dollar_volume, "volatility": volatility, "members": members}
         made = fields_from_returns(returns, {**tables, "cash_rate": cash_rate}, delistings, where=name)
@@ -273,7 +287,7 @@ class MarketPanel:
         return days
 
     def row(self, date: str | pd.Timestamp) -> int:
-        """Row number of a date of the panel.
+        """Return the row number of a `date` of the panel, text or timestamp.
 
         Raises:
             LabelError: the panel has no such date; names its neighbours.
@@ -305,7 +319,11 @@ class MarketPanel:
         )
 
     def with_features(self, features: np.ndarray, names: Sequence[str]) -> Self:
-        """Replace the features by (T, N, K) values with K names.
+        """Replace the features.
+
+        Args:
+            features: (T, N, K) known at the close of each row; NaN where not available.
+            names: K of them, each once.
 
         Raises:
             DataError: the shape is wrong or a value is infinite.
@@ -314,7 +332,7 @@ class MarketPanel:
         return replace(self, features=features, feature_names=tuple(names))
 
     def select(self, assets: Iterable[str]) -> Self:
-        """Keep the named assets, in the order given, with their delistings and the spin-offs among them.
+        """Keep the named `assets`, in the order given, with their delistings and the spin-offs among them.
 
         Raises:
             LabelError: a label is unknown or there twice, or a parent is kept without a child that it spun off, whose
@@ -345,7 +363,7 @@ class MarketPanel:
 
         Args:
             rows: one row number, or (B,) of them, in any order.
-            wealth: currency to invest, one number or one for each problem; for costs that grow with it.
+            wealth: currency to invest, one number, or (B,) with one for each row; for costs that grow with it.
 
         Raises:
             LabelError: a row number is outside 0..T-1.

@@ -51,7 +51,8 @@ class ChangeLog(tuple[Change, ...]):
     __slots__ = ()
 
     def table(self, bars: Bars) -> pd.DataFrame:
-        """One row for each changed cell or dropped row: repair, symbol, date, file, line, column, before, after, why.
+        """Return one row for each changed cell or dropped row: repair, symbol, date, file, line, column, before, after,
+        why.
 
         Args:
             bars: before the repairs; says where rows stand, and their dates.
@@ -187,6 +188,10 @@ def _categories(texts: np.ndarray, known: pd.Index) -> Any:
 
 def revert(bars: Bars, log: ChangeLog) -> Bars:
     """Undo every change of a log, the last one first: the bars as they were before, to the last bit.
+
+    Args:
+        bars: as the repairs left them.
+        log: of these repairs.
 
     Raises:
         DataError: the bars are not what the log's repairs made.

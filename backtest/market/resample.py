@@ -23,8 +23,8 @@ _CALENDAR = {"W": "W-SUN", "M": "M"}
 def to_frequency(panel: MarketPanel, frequency: str) -> MarketPanel:
     """Convert a panel to business days ("D"), calendar weeks ending on Sunday ("W") or calendar months ("M").
 
-    The last row of each week or month becomes its row, under its own date. An incomplete last (or first)
-    period is kept: it compounds the days that there are.
+    The last row of each week or month becomes its row, under its own date. An incomplete last (or first) period is
+    kept: it compounds the days that there are.
 
     - Returns are compounded since the last period end with a known price. A price missing inside the period
       changes nothing; a name without a known price at the period's end has no return there, and the next
@@ -42,6 +42,10 @@ def to_frequency(panel: MarketPanel, frequency: str) -> MarketPanel:
       set later are not known yet.
 
     A panel that already has the frequency is returned as it is.
+
+    Args:
+        panel: as fine as the frequency, or finer.
+        frequency: "D", "W" or "M".
 
     Raises:
         SettingsError: unknown frequency, or one finer than the panel's.

@@ -90,9 +90,24 @@ def scan_rows(
     symbols: Sequence[str] | None = None,
     symbols_from: Source | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """The same rows as long tables, some at a time: date, symbol and a column for each of `columns`.
+    """Read the rows of a folder as long tables, some at a time, where a panel would not fit into memory.
 
-    Keys of `columns` are free here. Rows come in the order of the files. Arguments and errors as for `scan_folder`.
+    Args:
+        path: of the folder; folders in it are searched too.
+        columns: columns of the files for those of the tables, called as you like: {"close": "adjusted_close",
+            "dollar_volume": ("close", "volume")}; several are multiplied.
+        start: first date, itself included.
+        end: last date, itself included.
+        symbols: to keep; None keeps all.
+        symbols_from: where a row's symbol is written; as for `scan_folder`.
+
+    Yields:
+        Tables with a row a date and symbol, in the order of the files: date, symbol and a column for each of `columns`.
+
+    Raises:
+        DataError: a file is damaged, lacks a column, or contradicts another; names the file.
+        LabelError: dates or symbols cannot be read, or a symbol asked for is in no file.
+        SettingsError: `symbols` is a text instead of a list.
     """
     files, source = _files(path, symbols, symbols_from)
     for rows in _scanned(files, columns, start, end, symbols, source):

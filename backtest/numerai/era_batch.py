@@ -51,7 +51,10 @@ class EraBatch:
 
         Args:
             place: the file, for messages.
-            era, features, target, ids: as the attributes.
+            era: its number.
+            features: (K, N) int8 0 to 4, or float32 0 to 1.
+            target: (N,) between 0 and 1, NaN where not known; None where there is none.
+            ids: (N,) text, or None where not asked for.
             names: of the K features.
             first_row: number in the file of the first row, for messages.
 
@@ -108,14 +111,18 @@ class EraBatch:
         return self.features[index[~self.missing[index]]].T.astype(np.float64)
 
     def centred_target(self) -> np.ndarray:
-        """Return the target (N,) less its mean over the known rows of the era; NaN where not known."""
+        """Return the target (N,) less its mean over the known rows of the era; NaN where not known.
+
+        Raises:
+            DataError: the era has no target.
+        """
         if self.target is None:
             raise DataError(f"era {era_name(self.era)} has no target")
         known = self.target[~np.isnan(self.target)]
         return self.target - (known.mean() if len(known) else 0.0)
 
     def rows(self, index: np.ndarray) -> EraBatch:
-        """Return the rows `index`."""
+        """Return the rows `index` (n,)."""
         return replace(
             self,
             features=self.features[:, index],

@@ -35,6 +35,9 @@ class EraCosts:
         limit: largest position in size, in equal shares of the book; None is none.
         neutral: whether positions sum to 0.
         smoothing: width over which the kinks of L1 are smoothed in training, in equal shares.
+
+    Raises:
+        SettingsError: a weight is negative or not finite, or the ridge or the limit is not above 0.
     """
 
     exposure: float = 1.0

@@ -30,6 +30,9 @@ class EraLosses:
 
     Attributes:
         objectives: (R,) names from `ERA_OBJECTIVES`.
+
+    Raises:
+        SettingsError: a name is unknown, or there is none.
     """
 
     objectives: tuple[str, ...]

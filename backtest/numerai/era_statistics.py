@@ -34,6 +34,9 @@ class EraStatistics:
         sharpe, sharpe_error: mean / standard deviation, and its standard error.
         drawdown: largest fall of the running sum of scores, at least 0.
         n_eras: eras that have a score.
+
+    Source: Hansen & Hodrick (1980), J. Political Economy 88, for standard errors under overlapping targets; Lo (2002),
+    "The statistics of Sharpe ratios", and Mertens (2002) for that of the Sharpe ratio.
     """
 
     mean: float
@@ -45,7 +48,13 @@ class EraStatistics:
 
     @staticmethod
     def of(scores: np.ndarray, *, lags: int) -> EraStatistics:
-        """Summarise scores (T,) in the order of eras; eras without a score (NaN) are passed over."""
+        """Summarise `scores` (T,) in the order of eras; eras without a score (NaN) are passed over.
+
+        `lags` is how many later eras the target of one overlaps: 3 for 20 days, 11 for 60.
+
+        Raises:
+            SettingsError: `lags` is negative.
+        """
         x = np.asarray(scores, dtype=float)
         x = x[~np.isnan(x)]
         if not len(x):

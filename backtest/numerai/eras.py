@@ -25,7 +25,7 @@ _DAYS = re.compile(r"_(20|60)(?:d)?(?:_|$)|(20|60)$")
 
 
 def era_number(name: object) -> int:
-    """Return the number of an era: 1 for "0001", "era1" or 1; `LIVE` for "eraX" and "X".
+    """Return the number of the era `name`: 1 for "0001", "era1" or 1; `LIVE` for "eraX" and "X".
 
     Raises:
         DataError: it is neither; the message says what it may be.
@@ -37,7 +37,7 @@ def era_number(name: object) -> int:
 
 
 def era_name(number: int) -> str:
-    """Return how an era is written: "0001", or "X" for the live one."""
+    """Return how era `number` is written: "0001", or "X" for the live one."""
     return "X" if number == LIVE else f"{number:04d}"
 
 
@@ -56,7 +56,7 @@ def era_range(text: str) -> range:
 def purge_eras(target: str) -> int:
     """Return how many eras to leave out between training and what comes after: 12 for a 60-day target, else 4.
 
-    The days are the number at the end of the target's name ("target_cyrusd_60"); without one they are 20.
+    The days are the number at the end of the name `target` ("target_cyrusd_60"); without one they are 20.
     """
     found = _DAYS.search(target)
     return 12 if found is not None and "60" in found.groups() else 4
@@ -69,6 +69,9 @@ def split_eras(eras: Sequence[int], *, selection: float, purge: int) -> tuple[np
         eras: numbers, in any order; the live one is left out.
         selection: share of the eras that are for stopping, between 0 and 1.
         purge: eras left out between the two, by number: what is not in the file counts too.
+
+    Returns:
+        Both, in increasing order.
 
     Raises:
         SettingsError: nothing is left of one of the two.

@@ -71,6 +71,8 @@ def score_eras(
 
     Raises:
         DataError: no era has targets; a joined file covers too little of one.
+
+    Source: docs.numer.ai, "Scoring"; `numerai-tools`, which computes the same, is what the tests compare with.
     """
     joined = meta_model is not None or benchmarks is not None
     found, numbers = [], []

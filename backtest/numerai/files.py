@@ -47,8 +47,8 @@ class EraFile:
     Attributes:
         path: where it is.
         columns: which columns are read.
-        row_eras: (rows,) int32, the number of each row's era.
-        groups: (G + 1,) first row of each row group, and the number of rows.
+        row_eras: (n,) of the n rows, int32, the number of each row's era.
+        groups: (n,) with one more than there are row groups: first row of each row group, and the number of rows.
     """
 
     path: Path
@@ -116,6 +116,9 @@ class EraFile:
             eras: numbers of those wanted; None takes all but the live one. What the file does not have is an error.
             seed: for a random order, as far as memory allows; None is the order of the file.
             ids: whether batches carry the ids of their rows.
+
+        Yields:
+            One batch an era.
 
         Raises:
             DataError: values out of range (see `EraBatch.checked`), no ids, a file that breaks off.

@@ -47,7 +47,17 @@ _QUINTILES = np.array([-0.8416212, -0.2533471, 0.2533471, 0.8416212])
 
 @dataclass(frozen=True)
 class GeneratedFiles:
-    """Where the files are; `features` is features.json."""
+    """Where the files are.
+
+    Attributes:
+        train: eras with a target, to train on.
+        validation: later eras with a target.
+        live: one era without.
+        meta_model: predictions by id for the validation eras.
+        benchmark_models: predictions by id for the validation eras, a column a model.
+        live_benchmark_models: the same for the live era.
+        features: features.json, with sets of features.
+    """
 
     train: Path
     validation: Path

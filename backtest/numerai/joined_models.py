@@ -27,7 +27,7 @@ class JoinedModels:
 
     Attributes:
         path: of the file, for messages.
-        values: (rows, B) float64 by id.
+        values: (n, B) of n ids and B models, float64, indexed by id.
         least: share of an era's rows that must be there.
         coverage: share of the rows that were there, by era, for all eras joined so far.
     """
@@ -72,10 +72,11 @@ class JoinedModels:
         return JoinedModels(place, frame[chosen].astype(float), least)
 
     def of(self, batch: EraBatch) -> np.ndarray | None:
-        """Return the predictions (N, B) for an era's rows, NaN where one is not there; None for an era without any.
+        """Return the predictions (N, B) for the rows of `batch`, an era, NaN where one is not there; None for an era
+        without any.
 
         Raises:
-            DataError: the era is covered, but by less than `least`.
+            DataError: the era is covered, but by less than `least`, or the batch has no ids.
         """
         if batch.ids is None:
             raise DataError(f"era {era_name(batch.era)}: joining {self.path} needs ids")
@@ -92,7 +93,7 @@ class JoinedModels:
         return found
 
     def summary(self) -> str:
-        """Say how much was covered."""
+        """Return how much was covered, in words."""
         shares = [share for share in self.coverage.values() if share]
         if not shares:
             return f"{self.path.name}: none of {len(self.coverage)} eras"

@@ -50,6 +50,9 @@ class NumeraiSettings:
         objectives, seeds, selection: what is trained, and the share of eras that stops it.
         costs, training: of every objective alike.
         submit: the objective whose forecasts are for live rows; None takes the best CORR20v2 of the selection eras.
+
+    Raises:
+        SettingsError: `submit` is not trained, there is no seed, or a feature set is named without its file.
     """
 
     train: Path
@@ -87,7 +90,7 @@ class NumeraiRun:
     Attributes:
         models: all objectives and seeds.
         table: scores on the validation eras.
-        train, selection: the eras that were used for each.
+        train, selection: (n,) numbers of the eras that were used for each.
         submitted: the objective that was chosen.
         predict: its seeds, as `backtest.numerai.upload` describes.
         features: names of what it takes.
@@ -102,7 +105,7 @@ class NumeraiRun:
     features: tuple[str, ...]
 
     def described(self) -> str:
-        """Say which eras were used for what."""
+        """Return which eras were used for what, in words."""
         spans = ((self.train, "trained on"), (self.selection, "selected on"), (np.array(self.table.eras), "reported"))
         return ", ".join(f"{what} {len(e)} eras {era_name(int(e[0]))} to {era_name(int(e[-1]))}" for e, what in spans)
 
@@ -161,11 +164,17 @@ def run_numerai(settings: NumeraiSettings, *, report: Report = lambda message: N
 
 
 def predict_live(run: NumeraiRun, path: str | Path) -> pd.Series:
-    """Return predictions by id for a live file: its live era, or all its eras where it has none.
+    """Return predictions for a live file: its live era, or all its eras where it has none.
 
     Args:
         run: gives `predict`.
         path: Parquet, without a target or with an unknown one.
+
+    Returns:
+        Ranks in (0, 1), indexed by id.
+
+    Raises:
+        DataError: the file is none of Numerai's, or lacks a feature.
     """
     file = EraFile.open(path, features=run.features, target=None)
     eras = [LIVE] if LIVE in file.eras else list(file.eras)

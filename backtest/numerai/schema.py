@@ -94,7 +94,7 @@ def open_parquet(path: Path) -> Any:
 
 
 def feature_set(path: str | Path, name: str) -> tuple[str, ...]:
-    """Return the names of a set of features from `features.json`.
+    """Return the names of the features in the set `name` of the `features.json` at `path`.
 
     Raises:
         DataError: the file cannot be read, or has no such set.

@@ -49,21 +49,31 @@ class ScoreTable:
         return tuple(dict.fromkeys(self.objectives))
 
     def by_era(self, score: str, objective: str) -> np.ndarray:
-        """Return the mean over seeds (T,) of a score."""
+        """Return the mean over seeds (T,) of a `score` of an `objective`, by era.
+
+        Raises:
+            SettingsError: there is no such score or objective.
+        """
         if score not in self.scores or objective not in self.objectives:
             raise SettingsError(f"no {score!r} of {objective!r}: there are {self.scores} of {self.names}")
         return self._models(score, objective).mean(axis=1)
 
     def statistics(self, score: str, objective: str) -> EraStatistics:
-        """Return the statistics over eras of a score's mean over seeds."""
+        """Return the statistics over eras of a `score` of an `objective`, mean over seeds."""
         return EraStatistics.of(self.by_era(score, objective), lags=self.lags)
 
     def difference(self, score: str, objective: str, base: str) -> EraStatistics:
-        """Return the statistics over eras of a score less that of another objective, era by era."""
+        """Return the statistics over eras of the difference of two objectives, era by era.
+
+        Args:
+            score: one of `scores`.
+            objective: of the first.
+            base: the objective to take off.
+        """
         return EraStatistics.of(self.by_era(score, objective) - self.by_era(score, base), lags=self.lags)
 
     def spread(self, score: str, objective: str) -> float:
-        """Return the standard deviation over seeds of a score's mean over eras; NaN for one seed."""
+        """Return the standard deviation over seeds of a `score` of an `objective`, mean over eras; NaN for one seed."""
         means = _mean(self._models(score, objective))
         return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
 
@@ -82,7 +92,7 @@ class ScoreTable:
         return "\n".join(lines)
 
     def verdict(self) -> str:
-        """Say in plain words which differences from the first objective are more than luck, and which are not.
+        """Return in plain words which differences from the first objective are more than luck, and which are not.
 
         Tests are two-sided, at 5% in all together (Bonferroni), with one degree of freedom less than there are
         stretches of `lags` + 2 eras, which keeps 5% at 52 eras and more.

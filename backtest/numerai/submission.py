@@ -14,7 +14,11 @@ __all__ = ["write_submission"]
 
 
 def write_submission(path: str | Path, predictions: pd.Series) -> None:
-    """Write predictions by id as CSV.
+    """Write predictions as CSV with the columns id and prediction.
+
+    Args:
+        path: of the file.
+        predictions: indexed by id, each once; above 0 and below 1.
 
     Raises:
         DataError: nothing to write, an id that is there twice, a prediction that is not between 0 and 1.

@@ -49,6 +49,9 @@ class EraTraining:
         patience: passes without a better loss on the selection eras after which a replica stops.
         learning_rate, weight_decay: of AdamW.
         rows_per_era: train on that many rows of each era, drawn anew each pass; None takes all.
+
+    Raises:
+        SettingsError: a number is out of its range.
     """
 
     hidden: tuple[int, ...] = (32,)
@@ -84,7 +87,16 @@ class EraProblem:
     exposed: np.ndarray
 
     def batches(self, eras: Iterable[int], *, seed: int | None = None, ids: bool = False) -> Iterator[EraBatch]:
-        """Give the rows of each era whose target is known; eras with fewer than `LEAST_ROWS` are passed over."""
+        """Give the rows of each era whose target is known; eras with fewer than `LEAST_ROWS` are passed over.
+
+        Args:
+            eras: numbers of those wanted.
+            seed: for a random order; None is the order of the file.
+            ids: whether batches carry the ids of their rows.
+
+        Yields:
+            One batch an era.
+        """
         for batch in self.file.stream(eras, seed=seed, ids=ids):
             known = batch.known()
             if len(known) >= LEAST_ROWS:
@@ -109,12 +121,12 @@ class EraModels:
     scale: Tensor
 
     def forecast(self, batch: EraBatch) -> Tensor:
-        """Return forecasts (R, N) float64 of an era, in the units of the target."""
+        """Return forecasts (R, N) float64 of an era, `batch`, in the units of the target."""
         with torch.no_grad():
             return self.network(batch.inputs())
 
     def of(self, objective: str) -> Network:
-        """Return the replicas of one objective, a seed each."""
+        """Return the replicas of one `objective`, a seed each."""
         return self.network.replicas(torch.tensor([i for i, name in enumerate(self.objectives) if name == objective]))
 
 

@@ -80,7 +80,7 @@ def make_predict(network: Network, features: Sequence[str], *, whole: bool) -> C
 
 
 def write_upload(path: str | Path, predict: Callable[..., Any]) -> None:
-    """Write the function with cloudpickle, whole or not at all."""
+    """Write the function `predict`, as of `make_predict`, to `path` with cloudpickle, whole or not at all."""
     import cloudpickle
 
     with whole_file(Path(path)) as file:

@@ -30,10 +30,12 @@ __all__ = ["page_html", "write_report"]
 
 
 def write_report(comparison: Comparison, directory: str | Path) -> Path:
-    """Write report.html and comparison.json into `directory`, made if need be; the path of the page.
+    """Write report.html and comparison.json of a `comparison` into `directory`, made if need be.
 
-    Each file is written beside its place and moved into it, so that an interrupted run never leaves half a
-    file.
+    Each file is written beside its place and moved into it, so that an interrupted run never leaves half a file.
+
+    Returns:
+        The path of the page.
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def cell(value: float, digits: int, *, sign: bool = False) -> str:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """The measures of every objective as a `rich` table."""
+    """Return the measures of every objective of a `comparison` as a `rich` table: a row a measure."""
     from rich.markup import escape as plain_markup
     from rich.table import Table
 
@@ -76,7 +76,10 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print the verdict, the table, what stands behind the verdict, and what a reader must know before trusting it."""
+    """Print the verdict, the table, what stands behind the verdict, and what a reader must know before trusting it.
+
+    A `comparison` is printed on `console`, a `rich` one; None is standard output.
+    """
     from rich.console import Console
 
     console = console or Console()
@@ -92,7 +95,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """Verdict and table as one HTML fragment for a notebook cell."""
+    """Return verdict and table of a `comparison` as one HTML fragment for a notebook cell."""
     notes = "".join(f"<p>Note: {escape(note)}</p>" for note in comparison.notes)
     return f"<div><p><strong>{escape(comparison.verdict)}</strong></p>{measures_html(comparison)}{notes}</div>"
 

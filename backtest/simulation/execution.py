@@ -25,6 +25,9 @@ class Execution:
             filled. A name whose volume is unknown is not traded then. None is no limit.
         borrow_cash: False scales all purchases of a book down by one factor where it could not pay them, costs
             included, from cash and sales.
+
+    Raises:
+        SettingsError: the fill is unknown, or the participation is not above 0.
     """
 
     fill: Fill = "close"

@@ -26,6 +26,9 @@ class Financing:
         debit_spread: added to the cash rate on a debit: the margin spread.
         proceeds_spread: taken off the cash rate on short proceeds; the rest is the short rebate.
         day_count: of the spreads: "actual/365", "actual/360", or None for equal periods.
+
+    Raises:
+        SettingsError: a spread is negative or not finite, or the day count is unknown.
     """
 
     credit_spread: float = 0.0
@@ -41,7 +44,10 @@ class Financing:
             raise SettingsError(f'Financing: day_count is {self.day_count!r}: give "actual/365", "actual/360" or None')
 
     def rates(self, panel: MarketPanel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the rates of credits, debits and short proceeds, (T,) each, earned over (t, t + 1] and known at t."""
+        """Return the rates of credits, debits and short proceeds on the dates of a `panel`, (T,) each.
+
+        Fractions per period, earned over (t, t + 1] and known at t.
+        """
         base = np.zeros(panel.n_periods) if panel.cash_rate is None else panel.cash_rate
         if self.day_count is None:
             years = np.full(panel.n_periods, 1.0 / panel.periods_per_year)

@@ -33,6 +33,9 @@ class MissingPrices:
         after: rows without a price; in that row its holders are paid out.
         delisting_return: on the last price. -0.3 is what Shumway (1997), "The Delisting Bias in CRSP Data", found for
             delistings for poor performance on the NYSE and Amex; a takeover pays about 0.
+
+    Raises:
+        SettingsError: `after` is no number of rows, or the return is below -1.
     """
 
     after: int

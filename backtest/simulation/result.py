@@ -136,7 +136,7 @@ class SimulationResult:
         )
 
     def books(self, index: slice) -> SimulationResult:
-        """Return the result of some of the books, as a slice of their order; arrays are views."""
+        """Return the result of some of the books, `index` being a slice of their order; arrays are views."""
         names = self.names[index]
         by_book: dict[str, Any] = {
             field.name: value[index]
@@ -154,7 +154,7 @@ class SimulationResult:
         )
 
     def book(self, name: str | None = None) -> int:
-        """Return the place of a book in the first axis; a result of one book needs no name.
+        """Return the place of the book `name` in the first axis; a result of one book needs no name.
 
         Raises:
             SettingsError: no book has this name, or there are several and none is named.
@@ -204,7 +204,7 @@ class SimulationResult:
         return np.where(np.abs(shares - whole) <= 1e-6, whole, shares)
 
     def gains(self, name: str | None = None) -> np.ndarray:
-        """Return what each name of one book gained in each period (S, N), currency, before costs and interest.
+        """Return what each asset of the book `name` gained in each period (S, N), currency, before costs and interest.
 
         The sum over names is `gross` times the wealth at the decision. What a spin-off gives is a gain of the parent in
         that period, up to the fill or, where orders are filled at the close, up to its end.
@@ -257,7 +257,7 @@ class SimulationResult:
         return round_trips_of(self)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a book and period, indexed by name and date; a column a cost, as "cost: trading_cost"."""
+        """Return one row a book and period, indexed by name and date; a column a cost, as "cost: trading_cost"."""
         columns = {
             "wealth": self.wealth[:, 1:],
             "gross": self.gross,
@@ -285,7 +285,7 @@ class SimulationResult:
         write_tables(self, folder, "parquet")
 
     def to_csv(self, folder: str | Path) -> None:
-        """Write the files of `to_parquet` as CSV; numbers have all their digits."""
+        """Write the files of `to_parquet` into `folder` as CSV; numbers have all their digits."""
         write_tables(self, folder, "csv")
 
     def to_quantstats_returns(self) -> pd.DataFrame:
@@ -318,12 +318,12 @@ class SimulationResult:
         return to_portfolio(self, name, charged=charged)
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one file, which is there whole or, if cut off, as it was before; see `load`."""
+        """Write everything to one file at `path`, which is there whole or, if cut off, as it was before; see `load`."""
         write_fields(Path(path), {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: str | Path) -> SimulationResult:
-        """Return what `save` wrote, every number with the same bits.
+        """Return what `save` wrote to `path`, every number with the same bits.
 
         Raises:
             DataError: the file is not there, damaged, cut short, of another kind or of another version.

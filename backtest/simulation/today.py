@@ -39,7 +39,7 @@ class DayOrders:
         tradable: (N,) bool.
         costs: name -> (N,) currency that the trade, and what is held after it for one period, is expected to cost.
         broken: constraint -> by how much the weights after the trade break it; empty when all are kept.
-        events: what could not be done: date, name, asset, kind, detail.
+        events: a row for each thing that could not be done: date, name, asset, kind, detail.
         market: as known at the close.
     """
 
@@ -60,13 +60,13 @@ class DayOrders:
 
     @property
     def traded(self) -> np.ndarray:
-        """Columns that are bought or sold, the largest trade in currency first."""
+        """Columns (n,) that are bought or sold, the largest trade in currency first."""
         value = np.abs(self.bought * self.price)
         order = np.argsort(-value, kind="stable")
         return order[value[order] > 0]
 
     def table(self) -> pd.DataFrame:
-        """A row for each order: symbol, side, shares, price, value, weights, forecast and expected costs."""
+        """Return a row for each order: symbol, side, shares, price, value, weights, forecast and expected costs."""
         at = self.traded
         columns: dict[str, Any] = {
             "symbol": self.assets[at],

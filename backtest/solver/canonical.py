@@ -58,7 +58,8 @@ class CanonicalProblem:
         equality: (B | 1, m, N) and (B | 1, m), `A` and `b`.
         inequality: (B | 1, q, N) and (B | 1, q), `E` and `e`.
         leverage, turnover: (B | 1, l) and (B | 1, t) limits on the norms.
-        softness: (B | 1, q + l + t) of the inequalities and norm limits in this order; 0 where the limit is hard.
+        softness: (B | 1, n), n = q + l + t, of the inequalities and norm limits in this order; 0 where the limit is
+            hard.
         quadratic: limits on quadratics.
         limits: the constraints that the fields above add up, each under its name; names are unique.
     """
@@ -104,7 +105,10 @@ class CanonicalProblem:
         return total
 
     def violation(self, x: Tensor) -> Tensor:
-        """Return `(E x - e, |x|_1 - L, |x - held|_1 - U)` (B, q + l + t), negative where a limit is kept."""
+        """Return `(E x - e, |x|_1 - L, |x - held|_1 - U)` (B, n), n = q + l + t, at weights `x` (B, N).
+
+        Negative where a limit is kept.
+        """
         matrix, bound = self.inequality
         return torch.cat(
             [

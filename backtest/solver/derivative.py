@@ -90,7 +90,11 @@ class SolutionMap:
         return moved - (directions @ (inverse @ along.unsqueeze(-1))).squeeze(-1)
 
     def undo_proximal(self, first: Tensor) -> Tensor:
-        """Return how far the positions move when one proximal solve about them moves by `first` (B, N)."""
+        """Return how far the positions move when one proximal solve about them moves by `first` (B, N).
+
+        Raises:
+            SolverError: the positions are not a function of the forecast.
+        """
         # x = S(c + rho x), S with derivative J_rho: dx = first + J_rho w with w = rho dx.
         if self.proximal is None:
             return first
@@ -103,7 +107,7 @@ class SolutionMap:
         return first + self._apply(pull)
 
     def damped(self, r: Tensor) -> Tensor:
-        """Return about `J r`, also where the positions are no function of the forecast."""
+        """Return about `J r` of `r` (B, N), also where the positions are no function of the forecast."""
         moved = self._apply(r)
         if self.proximal is not None:
             pull = self.proximal_pull(moved, damping=1e-8)

@@ -46,8 +46,11 @@ def clashing_constraints(problem: CanonicalProblem) -> tuple[str, ...]:
     Args:
         problem: one row.
 
-    Source: Chinneck & Dravnieks (1991), "Locating minimal infeasible constraint sets in linear programs", the
-    deletion filter.
+    Raises:
+        SolverError: the linear programs that decide it could not be solved.
+
+    Source: Chinneck & Dravnieks (1991), "Locating minimal infeasible constraint sets in linear programs", the deletion
+    filter.
     """
     if is_feasible(problem):
         return ()

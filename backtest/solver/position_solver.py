@@ -33,8 +33,8 @@ OnFailure = Literal["raise", "hold", "nan"]
 class PositionSolver:
     """Maps forecasts to positions: `q(p) = argmax_x p'x - C(x)` subject to constraints.
 
-    Each row of a batch is a problem of its own; a failed row spoils no other. The method is described in
-    `backtest.solver.newton`, the problem in `backtest.solver.canonical`.
+    Each row of a batch is a problem of its own; a failed row spoils no other. The problem and its derivatives are
+    written down in docs/solver.md.
 
     Attributes:
         costs: `C`.
@@ -43,6 +43,13 @@ class PositionSolver:
             forecast is earned in each period the position is held. The simulator charges them whole.
         smoothing: weight on each side over which kinks are smoothed, for training; 0 leaves them.
         smoothing_form: "huber" or "sqrt", what kinks are smoothed to (see `backtest.solver.canonical.add_up`).
+
+    Raises:
+        SettingsError: costs or constraints are none, a holding period is not above 0, or the smoothing is unknown or
+            negative.
+
+    Source: Qi & Sun (1993), "A nonsmooth version of Newton's method", and Bertsekas (1982), "Projected Newton methods
+    for optimization problems with simple constraints": semismooth Newton ascent on the dual.
     """
 
     costs: Cost
@@ -152,10 +159,24 @@ class PositionSolver:
     ) -> Tensor:
         """Return optimal positions as a tensor that is differentiable in `p`, `held` and every tensor in the costs.
 
-        Assets stand in the order of `p`.
-
-        Arguments are as in `solve`. The derivative is that of the solution map: 0 for assets stuck at a kink or a
+        Assets stand in the order of `p`. The derivative is that of the solution map: 0 for assets stuck at a kink or a
         limit (exactly on its edge too), and in rows that failed.
+
+        Args:
+            p: (N,) or (B, N) predicted return of each asset over the period after the fill, as in `solve`.
+            held: (N,) or (B, N) weights before trading; None holds nothing.
+            market: `panel.at(rows)`, for costs that need the market.
+            tradable: (N,) or (B, N) bool; an asset that cannot be traded keeps its weight. None means all can.
+            on_failure: "raise" an error; "hold" what was held; or "nan".
+
+        Returns:
+            Weights (N,) or (B, N), as `p`.
+
+        Raises:
+            InfeasibleError, UnboundedError, SolverError: when a row fails and `on_failure` is "raise"; and when a
+                derivative is asked for that a cost given as a CVXPY expression does not have.
+
+        Source: the implicit function theorem at the solution; docs/solver.md.
         """
         solution = self.solve(p, held, market=market, tradable=tradable, on_failure=on_failure)
         given = read_batch(p, held, market, tradable)
@@ -182,7 +203,14 @@ class PositionSolver:
     def problem(
         self, p: Tensor, held: Tensor, *, market: MarketSnapshot | None = None, tradable: Tensor | None = None
     ) -> CanonicalProblem:
-        """Return the canonical problem of tensors `p` and `held`, both (B, N)."""
+        """Return the canonical problem that `solve` solves.
+
+        Args:
+            p: (B, N) predicted returns.
+            held: (B, N) weights before trading.
+            market: `panel.at(rows)`, for costs that need the market.
+            tradable: (B, N) bool; None means all can be traded.
+        """
         periods = torch.as_tensor(self.holding_periods, dtype=p.dtype, device=p.device).reshape(-1, 1)
         return assemble(
             p,

@@ -55,7 +55,7 @@ class Multipliers:
 
         Args:
             problem: B problems.
-            z: (B, k + m + q + l + t), of factors, equalities, inequalities, leverage and turnover in this order.
+            z: (B, R), R = k + m + q + l + t, of factors, equalities, inequalities, leverage and turnover in this order.
             quadratic: (B, M) multipliers of the quadratic limits; None counts as 0.
         """
         blocks = (problem.loadings, problem.equality[1], problem.inequality[1], problem.leverage, problem.turnover)
@@ -66,11 +66,13 @@ class Multipliers:
 
 
 def constraint_violation(problem: CanonicalProblem, x: Tensor) -> Tensor:
-    """Return by how much weights `x` (B, N) break each row's worst hard constraint (B,), as a fraction of wealth.
+    """Return by how much weights `x` (B, N) break the worst hard constraint of each row of a `problem`.
 
-    A constraint is broken by the total weight that must be moved to keep it: for linear rows the excess divided by
-    the largest coefficient, for a quadratic limit the excess divided by the largest entry of its gradient (to first
-    order), less what rounding explains.
+    The result, (B,), is a fraction of wealth; 0 where all are kept.
+
+    A constraint is broken by the total weight that must be moved to keep it: for linear rows the excess divided by the
+    largest coefficient, for a quadratic limit the excess divided by the largest entry of its gradient (to first order),
+    less what rounding explains.
     """
     with torch.no_grad():
         (a, b), (e_matrix, e) = problem.equality, problem.inequality

@@ -58,7 +58,16 @@ class ConeOptimum(Protocol):
 
 
 class Status(IntEnum):
-    """How the solve of one row ended."""
+    """How the solve of one row ended. Up to `INACCURATE` there are positions; beyond, there are none.
+
+    Attributes:
+        SOLVED: optimal to a relative residual of 1e-9.
+        INACCURATE: optimal to one between 1e-9 and 1e-6.
+        INFEASIBLE: the constraints contradict each other.
+        UNBOUNDED: no cost or limit bounds the positions.
+        FAILED: the method did not converge.
+        BAD_INPUT: the forecast or what is held is not finite in an asset that can be traded.
+    """
 
     SOLVED = 0
     INACCURATE = 1

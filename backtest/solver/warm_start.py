@@ -30,7 +30,13 @@ class WarmStarts:
         return len(self._multipliers)
 
     def recall(self, keys: Sequence[Hashable], count: int, like: Tensor) -> Tensor | None:
-        """Return multipliers (B, count) to start from, 0 in rows that start cold; None when all do."""
+        """Return multipliers (B, R) to start from, 0 in rows that start cold; None when all do.
+
+        Args:
+            keys: B of them, one a row.
+            count: R, how many multipliers the problem has.
+            like: (B, N) or any other tensor, for its precision and device.
+        """
         with self._lock:
             known = [self._multipliers.get(key) for key in keys]
         fitting = [None if row is None or len(row) != count else row for row in known]
@@ -41,7 +47,13 @@ class WarmStarts:
         return torch.stack(rows).to(like)
 
     def remember(self, keys: Sequence[Hashable], multipliers: Tensor, usable: Tensor) -> None:
-        """Keep the rows of `multipliers` (B, R) that are `usable` (B,) bool, each under its key."""
+        """Keep the multipliers of a solve.
+
+        Args:
+            keys: B of them, one a row.
+            multipliers: (B, R) at the solutions.
+            usable: (B,) bool, rows that were solved; others are not kept.
+        """
         kept = multipliers.detach().cpu()
         with self._lock:
             for number, key in enumerate(keys):

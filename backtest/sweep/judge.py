@@ -84,7 +84,7 @@ class CellSeries:
 
 
 def judge(folder: str | Path) -> Judgement:
-    """Judge what is finished in the folder of a sweep; nothing is trained or traded again.
+    """Judge what is finished in the `folder` of a sweep; nothing is trained or traded again.
 
     A sweep that was cut off is judged on its finished cells, and says so.
 

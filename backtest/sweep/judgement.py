@@ -171,9 +171,14 @@ class CellDifference:
 class Judgement:
     """What the finished cells of a sweep show.
 
-    levels: one a cost level. differences: of every model and cost, net return and net utility. n_family: intervals
-    that the verdict is about: the net differences of aligned less squared and less whitened. trials: every model that
-    was trained in the finished cells.
+    Attributes:
+        levels: one a cost level.
+        differences: of every model and cost, net return and net utility.
+        n_family: intervals that the verdict is about: the net differences of aligned less squared and less whitened.
+        n_finished: cells that are judged.
+        n_cells: cells of the sweep.
+        trials: every model that was trained in the finished cells.
+        sample: seeds and dates behind the verdict, in words.
     """
 
     levels: tuple[CostLevel, ...]
@@ -226,7 +231,7 @@ class Judgement:
         return tuple(blocks)
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole judgement as plain values that strict JSON can hold: fractions a year, and None for NaN."""
+        """Return the whole judgement as plain values that strict JSON can hold: fractions a year, and None for NaN."""
         document: dict[str, Any] = plain(
             {
                 "verdict": self.verdict,
@@ -240,7 +245,7 @@ class Judgement:
         return document
 
     def write(self, path: Path) -> None:
-        """Write it as strict JSON, the file whole or as it was."""
+        """Write it to `path` as strict JSON, the file whole or as it was."""
         with whole_file(path) as file:
             file.write((json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode())
 

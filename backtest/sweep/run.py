@@ -31,7 +31,7 @@ def run_sweep(
     restarts: int = 3,
     report: Report | None = None,
 ) -> pd.DataFrame:
-    """Run every cell of a sweep and return its table, which is also `out/sweep.parquet`.
+    """Run every cell of a sweep, a comparison each, and write its table to `out/sweep.parquet`.
 
     What a window's training leaves depends on the cell alone: engines, workers and interruptions change nothing. The
     same call goes on where an earlier one was cut off.
@@ -43,6 +43,9 @@ def run_sweep(
         n_jobs: tasks at a time; None takes all there is.
         restarts: how often tasks are given out again after a worker died.
         report: told what happens.
+
+    Returns:
+        The table: one row a cell, objective and seed.
 
     Raises:
         SettingsError: the folder is of another sweep; there is no such engine.

@@ -84,7 +84,7 @@ def parts_of(cell: str) -> tuple[str, str]:
 
 
 def read_sweep(path: str | Path) -> Sweep:
-    """Read a TOML file.
+    """Read a sweep from a TOML file at `path`; what stands in it: docs/sweeps.md.
 
     Raises:
         SettingsError: it cannot be read, or does not say what a sweep is; the message names the place.

@@ -43,6 +43,11 @@ class CombinatorialSplits:
             equals). None is half of what purge and embargo leave of a fold between two tests.
         embargo: rows left out after each test block, on top of the purge. None is 1% of the history, as in the source;
             features of a year want more.
+
+    Raises:
+        SettingsError: a number is out of its range, or there are too many splits.
+
+    Source: Lopez de Prado (2018), "Advances in Financial Machine Learning", chapters 7.4 and 12.4.
     """
 
     folds: int = 6
@@ -78,7 +83,12 @@ class CombinatorialSplits:
         return comb(self.folds - 1, self.test_folds - 1)
 
     def settled(self, *, first_row: int, n_rows: int, lag: int) -> CombinatorialSplits:
-        """Return these splits with the lengths that were left open; arguments as of `windows`.
+        """Return these splits with the lengths that were left open.
+
+        Args:
+            first_row: first row with features and risk.
+            n_rows: T.
+            lag: periods from the forecast to its fill.
 
         Raises:
             SettingsError: the folds are too short to be purged.

@@ -67,6 +67,8 @@ def gradient_weights(
     Raises:
         SettingsError: shapes do not fit.
         CostError: whitened has no metric, as in `risk_metric`.
+
+    Source: murkyautomata (2023), Numerai forum: the aligned gradient is `J (p - y)`, the squared one reweighted.
     """
     forecast = torch.as_tensor(np.asarray(p), dtype=torch.float64)
     forecast = forecast.unsqueeze(0) if forecast.ndim == 2 else forecast

@@ -65,7 +65,7 @@ def ensembles_of(model: ForecastModel, size: int) -> ForecastModel:
 
 
 def ensemble_labels(seeds: Sequence[int], size: int) -> tuple[str, ...]:
-    """Return what says which seeds are in each ensemble of `size`: "0-3", "2, 7", or "0" for a seed by itself.
+    """Return what says which of the `seeds` are in each ensemble of `size`: "0-3", "2, 7", or "0" for a seed by itself.
 
     Raises:
         SettingsError: the ensembles do not use up the seeds.

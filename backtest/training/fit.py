@@ -50,10 +50,13 @@ def fit_objectives(
         samples: features and targets.
         solver: estimated on the samples' panel; its `holding_periods` is replaced by the choices in `settings`.
         objectives: names from `OBJECTIVES`, or blends, that the model takes; the result has them in their one spelling.
-        train: row numbers, increasing; positions are not carried over a gap in them.
-        validation: row numbers, consecutive.
+        train: (n,) row numbers, increasing; positions are not carried over a gap in them.
+        validation: (n,) row numbers, consecutive.
         seeds: one model each.
         settings: which model, and how to train.
+
+    Returns:
+        By objective, in the order asked for.
 
     Raises:
         SettingsError: as `check_training`.
@@ -65,6 +68,11 @@ def fit_objectives(
 
 def check_training(settings: TrainingSettings, objectives: Sequence[str], *, seeds: Sequence[int]) -> tuple[str, ...]:
     """Return the objectives in their one spelling, once all that can be known before training is as it must be.
+
+    Args:
+        settings: which model, and how to train.
+        objectives: names from `OBJECTIVES`, or blends.
+        seeds: one model each.
 
     Raises:
         SettingsError: the model cannot be trained on an objective, needs a package that is not installed, is no
@@ -87,7 +95,15 @@ def learner_of(data: WindowData) -> Learner[Any]:
 
 
 def fit_with(learner: Learner[Model], objectives: Sequence[str]) -> dict[str, FittedObjective]:
-    """Fit objectives with one way of training, in the order of steps that `fit_objectives` describes."""
+    """Fit objectives with one way of training, in the order of steps that `fit_objectives` describes.
+
+    Args:
+        learner: the way, in one window.
+        objectives: names from `OBJECTIVES`, or blends, that its model takes.
+
+    Returns:
+        By objective, in the order asked for.
+    """
     data, settings = learner.data, learner.data.settings
     objectives, size = settings.kind.taken(objectives), settings.ensemble
     choices = replace(data.choices, n_books=len(ensemble_labels(data.seeds, size)))

@@ -24,10 +24,10 @@ class FittedObjective:
         objective: its name.
         network: the model, one replica a book, sized as validation chose.
         holding_periods, shrinkage: what validation chose, one value for all books.
-        validation_utility: (choices, B) mean utility a period on validation, for each choice tried and book: those of
+        validation_utility: (n, B) for n choices and B books, mean utility a period on validation: those of
             `TrainingSettings.choices` in their order, then those of a finer search.
-        epoch: (S,) the epoch, or number of trees, that was best on validation; for decision objectives counted from
-            the warm start.
+        epoch: (S,) the epoch, or number of trees, that was best on validation; for decision objectives counted from the
+            warm start.
         warm_start: (S,) name of the objective whose fit was started from; empty text for none.
         moved: share of usable assets whose position answered to the forecast in training; NaN off the path.
         failed: rows along training paths that could not be solved.
@@ -46,13 +46,18 @@ class FittedObjective:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def forecast(self, samples: Samples, rows: np.ndarray) -> np.ndarray:
-        """Return forecasts (B, len(rows), N), NaN where an asset has no features or cannot be filled."""
+        """Return forecasts (B, n, N), NaN where an asset has no features or cannot be filled.
+
+        Args:
+            samples: features of the panel.
+            rows: (n,) row numbers.
+        """
         with torch.no_grad():
             p = self.network.forecast(samples, torch.as_tensor(rows))
         return torch.where(samples.usable[rows], p, torch.nan).numpy()
 
     def today(self, panel: MarketPanel) -> np.ndarray:
-        """Return forecasts (B, N) at the last row of a panel, NaN where an asset has no features there."""
+        """Return forecasts (B, N) at the last row of a `panel`, NaN where an asset has no features there."""
         recent = RecentInputs.of(panel, self.network.history)
         last = len(recent.features) - 1
         with torch.no_grad():

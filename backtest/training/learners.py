@@ -28,7 +28,7 @@ class WindowData:
     Attributes:
         samples: features and targets.
         solver: estimated on the samples' panel.
-        train, validation: row numbers.
+        train, validation: row numbers, (n,) each.
         seeds: one model each.
         settings: how to train.
     """
@@ -90,7 +90,7 @@ class Learner(Protocol[Model]):
         """The window."""
 
     def fit_error(self, name: str) -> Fit[Model]:
-        """Fit an objective from `ERROR_OBJECTIVES`: one replica a seed."""
+        """Fit the objective `name`, one of `ERROR_OBJECTIVES`: one replica a seed."""
 
     def fit_decisions(self, names: Sequence[str], start: Model, shrinkage: Tensor) -> Mapping[str, Fit[Model]]:
         """Fit objectives whose loss needs the solver, and blends.
@@ -98,7 +98,7 @@ class Learner(Protocol[Model]):
         Args:
             names: the objectives.
             start: one replica a holding period of `data.choices.periods` and seed, seeds moving fastest.
-            shrinkage: (replicas,) float64, what the start's forecasts are multiplied by first.
+            shrinkage: (R,) of the R replicas, float64, what the start's forecasts are multiplied by first.
 
         Returns:
             For each objective the replicas of `start`, trained.

@@ -50,17 +50,17 @@ def aligned_loss(
 ) -> Tensor:
     """Return `C(q(p)) - y'q(p)`, what the positions cost less what they earn; differentiable in `p`, once.
 
-    The gradient is the closed form at the top of this module, and reuses the solve; `y`, `held` and the costs are data
-    (for their derivatives use `solver(p, held)`, which has all). `C` is the solver's: with its smoothing, and with
+    The gradient is `J (p - y)`, with `J` the derivative of `q`, and reuses the solve; `y`, `held` and the costs are
+    data (for their derivatives use `solver(p, held)`, which has all). `C` is the solver's: with its smoothing, and with
     trading costs divided by its holding periods.
 
     Args:
         solver: gives `q` and `C`.
         p: (B, N) or (N,) forecasts, return per period.
-        y: realized returns, like `p` or (N,); NaN where not known, which counts as no error.
-        held: weights before trading, like `y`; None holds nothing.
+        y: realized returns, like `p` or (N,); NaN where not known, which counts as forecast without error.
+        held: (B, N) or (N,) weights before trading; None holds nothing.
         market: `panel.at(rows)`, for costs that need the market.
-        tradable: bool, like `y`; an asset that cannot be traded keeps its weight and gets no gradient.
+        tradable: (B, N) or (N,) bool; an asset that cannot be traded keeps its weight and gets no gradient.
 
     Returns:
         (B,), or a scalar for `p` (N,); a return per period.
@@ -68,6 +68,9 @@ def aligned_loss(
     Raises:
         SettingsError: shapes do not fit.
         InfeasibleError, UnboundedError, SolverError: a row could not be solved.
+
+    Source: murkyautomata (2023), Numerai forum; with constraints, the regret of Elmachtoub & Grigas (2022), "Smart
+    Predict, then Optimize", less what no forecast changes.
     """
     rows = _Rows.read(solver, p, y, held, market, tradable)
     own = rows.solve(rows.p)
@@ -83,7 +86,25 @@ def misaligned_loss(
     market: MarketSnapshot | None = None,
     tradable: Tensor | None = None,
 ) -> Tensor:
-    """Return `-y'q(p)`, the ablation that forgets costs. Where `y` is NaN it earns nothing; else as `aligned_loss`."""
+    """Return `-y'q(p)`, the ablation that forgets costs; differentiable in `p`, once, with gradient `-J y`.
+
+    Args:
+        solver: gives `q` and `C`.
+        p: (B, N) or (N,) forecasts, return per period.
+        y: realized returns, like `p` or (N,); NaN where not known, which counts as earning nothing.
+        held: (B, N) or (N,) weights before trading; None holds nothing.
+        market: `panel.at(rows)`, for costs that need the market.
+        tradable: (B, N) or (N,) bool; an asset that cannot be traded keeps its weight and gets no gradient.
+
+    Returns:
+        (B,), or a scalar for `p` (N,); a return per period.
+
+    Raises:
+        SettingsError: shapes do not fit.
+        InfeasibleError, UnboundedError, SolverError: a row could not be solved.
+
+    Source: murkyautomata (2023), Numerai forum.
+    """
     rows = _Rows.read(solver, p, y, held, market, tradable)
     own, earned = rows.solve(rows.p), torch.where(rows.known, rows.y, 0.0)
     return rows.differentiable(p, -(earned * own.q).sum(-1), own.map(-earned))
@@ -98,7 +119,28 @@ def regret(
     market: MarketSnapshot | None = None,
     tradable: Tensor | None = None,
 ) -> Tensor:
-    """Return what `q(p)` earns less, after `C`, than `q(y)`, the best in hindsight; arguments as in `aligned_loss`."""
+    """Return what `q(p)` earns less, after `C`, than `q(y)`, the best in hindsight; at least 0.
+
+    It is the aligned loss plus the conjugate `C*(y) = y'q(y) - C(q(y))`, which no forecast changes; its gradient is `J
+    (p - y)`.
+
+    Args:
+        solver: gives `q` and `C`.
+        p: (B, N) or (N,) forecasts, return per period.
+        y: realized returns, like `p` or (N,); NaN where not known, which counts as forecast without error.
+        held: (B, N) or (N,) weights before trading; None holds nothing.
+        market: `panel.at(rows)`, for costs that need the market.
+        tradable: (B, N) or (N,) bool; an asset that cannot be traded keeps its weight and gets no gradient.
+
+    Returns:
+        (B,), or a scalar for `p` (N,); a return per period.
+
+    Raises:
+        SettingsError: shapes do not fit.
+        InfeasibleError, UnboundedError, SolverError: a row could not be solved.
+
+    Source: Elmachtoub & Grigas (2022), "Smart Predict, then Optimize", definition 1.
+    """
     rows = _Rows.read(solver, p, y, held, market, tradable)
     own, label = rows.solve(rows.p), rows.solve(rows.y)
     value = shortfall(rows.y, q=own.q, cost=own.cost, best=label.q, best_cost=label.cost)
@@ -114,7 +156,29 @@ def spo_plus_loss(
     market: MarketSnapshot | None = None,
     tradable: Tensor | None = None,
 ) -> Tensor:
-    """Return the SPO+ loss, a convex bound on regret; arguments as in `aligned_loss`."""
+    """Return the SPO+ loss `C*(2p - y) - 2 p'q(y) + y'q(y) + C(q(y))`, convex in `p` and never below regret.
+
+    Its gradient is `2 (q(2p - y) - q(y))`. In expectation it is minimised by `E[y]` where `y` is spread symmetrically
+    about it.
+
+    Args:
+        solver: gives `q` and `C`.
+        p: (B, N) or (N,) forecasts, return per period.
+        y: realized returns, like `p` or (N,); NaN where not known, which counts as forecast without error.
+        held: (B, N) or (N,) weights before trading; None holds nothing.
+        market: `panel.at(rows)`, for costs that need the market.
+        tradable: (B, N) or (N,) bool; an asset that cannot be traded keeps its weight and gets no gradient.
+
+    Returns:
+        (B,), or a scalar for `p` (N,); a return per period.
+
+    Raises:
+        SettingsError: shapes do not fit.
+        InfeasibleError, UnboundedError, SolverError: a row could not be solved.
+
+    Source: Elmachtoub & Grigas (2022), "Smart Predict, then Optimize", definition 3 and theorem 1, with the known cost
+    `C` as one more decision whose coefficient is forecast exactly.
+    """
     rows = _Rows.read(solver, p, y, held, market, tradable)
     ahead = 2 * rows.p - rows.y
     best, label = rows.solve(ahead), rows.solve(rows.y)
@@ -131,7 +195,28 @@ def fenchel_young_loss(
     market: MarketSnapshot | None = None,
     tradable: Tensor | None = None,
 ) -> Tensor:
-    """Return the Fenchel-Young loss with label `q(y)`, convex in `p`; arguments as in `aligned_loss`."""
+    """Return the Fenchel-Young loss `C*(p) + C(q(y)) - p'q(y)` with label `q(y)`, convex in `p`.
+
+    Its gradient is `q(p) - q(y)`. In expectation it is minimised by `p` with `q(p) = E[q(y)]`, which is not `E[y]`
+    where `q` bends.
+
+    Args:
+        solver: gives `q` and `C`.
+        p: (B, N) or (N,) forecasts, return per period.
+        y: realized returns, like `p` or (N,); NaN where not known, which counts as forecast without error.
+        held: (B, N) or (N,) weights before trading; None holds nothing.
+        market: `panel.at(rows)`, for costs that need the market.
+        tradable: (B, N) or (N,) bool; an asset that cannot be traded keeps its weight and gets no gradient.
+
+    Returns:
+        (B,), or a scalar for `p` (N,); a return per period.
+
+    Raises:
+        SettingsError: shapes do not fit.
+        InfeasibleError, UnboundedError, SolverError: a row could not be solved.
+
+    Source: Blondel, Martins & Niculae (2020), "Learning with Fenchel-Young losses", definition 2.
+    """
     rows = _Rows.read(solver, p, y, held, market, tradable)
     own, label = rows.solve(rows.p), rows.solve(rows.y)
     value = shortfall(rows.p, q=label.q, cost=label.cost, best=own.q, best_cost=own.cost)

@@ -109,7 +109,7 @@ def is_regressor(model: str | Callable[[int], Any]) -> bool:
 
 
 def default_objectives(model: Any) -> tuple[str, ...]:
-    """Return the default objectives of a comparison, less those that a model cannot be trained on."""
+    """Return the default objectives of a comparison, less those that a `model` (of `TrainingSettings`) cannot take."""
     kind = kind_of(model)
     taken = None if kind is None else kind.objectives
     return tuple(name for name in DEFAULT_OBJECTIVES if taken is None or name in taken)

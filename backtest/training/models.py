@@ -49,7 +49,7 @@ class ForecastModel(Protocol):
         """Return the model whose replicas' forecasts are multiplied by `factors` (R,)."""
 
     def stacked(self, others: Sequence[Any]) -> Self:
-        """Return one model with the replicas of this one and of all others, in order."""
+        """Return one model with the replicas of this one and of all `others`, in order."""
 
 
 class TrainableModel(ForecastModel, Protocol):
@@ -57,14 +57,14 @@ class TrainableModel(ForecastModel, Protocol):
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """Every tensor that training moves; the first axis of each is the replica."""
+        """Every tensor that training moves, (R, ...) each: the first axis is the replica."""
 
     @property
     def scale(self) -> float:
         """Unit of the output, a return per period: parameters of order 1 give forecasts of that order."""
 
     def with_parameters(self, parameters: Sequence[Tensor]) -> Self:
-        """Return this model with other parameters, in the order of `parameters`."""
+        """Return this model with other `parameters`, ordered and shaped as those of the property of that name."""
 
 
 Model = TypeVar("Model", bound=ForecastModel)
@@ -100,6 +100,9 @@ class Network:
             hidden: sizes of the hidden layers; none gives a linear model, which starts at 0.
             seeds: one a replica.
             scale: unit of the output.
+
+        Raises:
+            SettingsError: a hidden layer has no unit.
         """
         if any(size < 1 for size in hidden):
             raise SettingsError(f"hidden layers need at least one unit each, got {list(hidden)}")
@@ -128,11 +131,11 @@ class Network:
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """Every tensor that training moves; the first axis of each is the replica."""
+        """Every tensor that training moves, (R, ...) each: the first axis is the replica."""
         return (*self.weights, *self.biases)
 
     def with_parameters(self, parameters: Sequence[Tensor]) -> Network:
-        """Return this network with other parameters, in the order of `parameters`."""
+        """Return this network with other `parameters`, ordered and shaped as those of the property of that name."""
         count = len(self.weights)
         return Network(tuple(parameters[:count]), tuple(parameters[count:]), self.scale)
 
@@ -148,7 +151,7 @@ class Network:
         )
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Return forecasts (R, M) float64 for features (M, K), shared by all replicas, or (R, M, K)."""
+        """Return forecasts (R, M) float64 for `features` (M, K), shared by all replicas, or (R, M, K)."""
         x = features if features.ndim == 3 else features.unsqueeze(0).expand(self.n_replicas, -1, -1)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -158,13 +161,13 @@ class Network:
         return self.scale * x.squeeze(-1).double()
 
     def forecast(self, inputs: Inputs, rows: Tensor) -> Tensor:
-        """Return forecasts (R, ..., N) float64 for `rows` (B,), shared by all replicas, or (R, ...)."""
+        """Return forecasts (R, ..., N) float64 of `inputs` at `rows` (B,), shared by all replicas, or (R, ...)."""
         shared = rows.ndim == 1
         features = inputs.features[rows]
         flat = features.reshape(*(() if shared else (len(rows),)), -1, inputs.n_features)
         return self(flat).reshape(self.n_replicas, *rows.shape[int(not shared) :], inputs.n_assets)
 
     def stacked(self, others: Sequence[Network]) -> Network:
-        """Return one network with the replicas of this one and of all others, in order."""
+        """Return one network with the replicas of this one and of all `others`, in order."""
         everyone = (self.parameters, *(other.parameters for other in others))
         return self.with_parameters([torch.cat(parts) for parts in zip(*everyone, strict=True)])

@@ -104,7 +104,7 @@ class ModuleReplicas:
         return len(self.gains)
 
     def with_parameters(self, parameters: Sequence[Tensor]) -> ModuleReplicas:
-        """Return this model with other parameters, in the order of `parameters`."""
+        """Return this model with other `parameters`, ordered and shaped as those of the field of that name."""
         return replace(self, parameters=tuple(parameters))
 
     def replicas(self, index: Tensor) -> ModuleReplicas:
@@ -121,7 +121,7 @@ class ModuleReplicas:
         return replace(self, gains=self.gains * factors.reshape(-1).double())
 
     def stacked(self, others: Sequence[ModuleReplicas]) -> ModuleReplicas:
-        """Return one model with the replicas of this one and of all others, in order."""
+        """Return one model with the replicas of this one and of all `others`, in order."""
         models = (self, *others)
         return replace(
             self,
@@ -131,7 +131,7 @@ class ModuleReplicas:
         )
 
     def forecast(self, inputs: Inputs, rows: Tensor) -> Tensor:
-        """Return forecasts (R, ..., N) float64 for `rows` (B,), shared by all replicas, or (R, ...)."""
+        """Return forecasts (R, ..., N) float64 of `inputs` at `rows` (B,), shared by all replicas, or (R, ...)."""
         shared = rows.ndim == 1
         flat = rows if shared else rows.flatten(1)
         size = inputs.n_assets * self.history * (inputs.n_features + 1) * (1 if shared else self.n_replicas)
@@ -141,7 +141,7 @@ class ModuleReplicas:
         return p.reshape(self.n_replicas, *rows.shape[int(not shared) :], inputs.n_assets)
 
     def __call__(self, x: Tensor, *, shared: bool) -> Tensor:
-        """Return forecasts (R, B, N) float64 for the module's inputs (B, N, ...) if shared, or (R, B, N, ...)."""
+        """Return forecasts (R, B, N) float64 for inputs `x`: (B, N, ...) if `shared`, or (R, B, N, ...)."""
         if self.vectorised:
             output = vmap(self._one, in_dims=(0, 0, None if shared else 0))(self.parameters, self.fixed, x)
         else:

@@ -73,7 +73,7 @@ class Objective:
 
     @staticmethod
     def of(text: str) -> Objective:
-        """Read a name from `OBJECTIVES`, or a blend: "0.5 whitened + 0.5 aligned".
+        """Read a `text`: a name from `OBJECTIVES`, or a blend, "0.5 whitened + 0.5 aligned".
 
         Raises:
             SettingsError: it is neither; the message says why.
@@ -122,6 +122,9 @@ def blend(*names: str, weights: Sequence[float] | None = None) -> str:
     Args:
         names: two or more from `OBJECTIVES`.
         weights: one a name, above 0, in any unit; None takes equal ones.
+
+    Raises:
+        SettingsError: a name is unknown or there twice, or a weight is not above 0.
     """
     weights = [1.0] * len(names) if weights is None else list(weights)
     if len(weights) != len(names) or not all(weight > 0 for weight in weights):
@@ -131,7 +134,11 @@ def blend(*names: str, weights: Sequence[float] | None = None) -> str:
 
 
 def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, each known and there once, blends in their one spelling; raise `SettingsError` otherwise."""
+    """Return the `names`, each known and there once, blends in their one spelling.
+
+    Raises:
+        SettingsError: one is unknown or there twice, or there is none.
+    """
     found = [Objective.of(name).name for name in names]
     if len(set(found)) != len(found) or not found:
         raise SettingsError(f"objectives must be different and at least one, got {list(names)}")

@@ -108,7 +108,11 @@ class RegressorLearner:
     weights: np.ndarray | None = None
 
     def fit_error(self, name: str) -> Fit[RegressorReplicas]:
-        """Fit one regressor a seed on "squared"."""
+        """Fit one regressor a seed, whatever the `name`: "squared" is all that it can be.
+
+        Raises:
+            SettingsError: weights have another shape than the samples, or a regressor uses several threads.
+        """
         samples, train, make = self.data.samples, self.data.train, regressor_maker(self.data.settings)
         scored = samples.scored[train].numpy()
         x = samples.features[train].numpy()[scored]
@@ -127,7 +131,19 @@ class RegressorLearner:
     def fit_decisions(
         self, names: Sequence[str], start: RegressorReplicas, shrinkage: Tensor
     ) -> Mapping[str, Fit[RegressorReplicas]]:
-        """Refuse: `fit` takes no gradient."""
+        """Refuse: `fit` takes no gradient.
+
+        Args:
+            names: the objectives.
+            start: not used.
+            shrinkage: (R,), not used.
+
+        Returns:
+            Nothing ever.
+
+        Raises:
+            SettingsError: always.
+        """
         raise SettingsError(f"regressor: fits forecast error alone, not {', '.join(names)}")
 
     def _options(self, scored: np.ndarray) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class Samples:
 
     @staticmethod
     def of(panel: MarketPanel, *, lag: int = 1) -> Samples:
-        """Take the samples of a panel that has features.
+        """Take the samples of a `panel` that has features, with `lag` periods from a forecast to its fill.
 
         Raises:
             DataError: the panel has no features.
@@ -174,7 +174,11 @@ class Samples:
 
     @property
     def first_row(self) -> int:
-        """First row at which half of the assets that could be filled have their features."""
+        """First row at which half of the assets that could be filled have their features.
+
+        Raises:
+            DataError: there is none.
+        """
         usable = self.usable.numpy()
         fillable = np.zeros_like(usable)
         fillable[: len(usable) - self.lag] = self.panel.tradable[self.lag :]
@@ -184,7 +188,13 @@ class Samples:
         return int(np.argmax(enough))
 
     def target_scale(self, rows: np.ndarray) -> float:
-        """Return the root mean square of the scored targets in `rows`: the unit a model's output is scaled to."""
+        """Return the root mean square of the scored targets in `rows` (n,): the unit a model's output is scaled to.
+
+        A return per period.
+
+        Raises:
+            DataError: nothing is scored in these rows.
+        """
         scored = self.scored[rows]
         if not bool(scored.any()):
             first, last = self.panel.dates[rows[0]], self.panel.dates[rows[-1]]

@@ -62,6 +62,9 @@ class TrainingSettings:
             seed. With model "sklearn" a function of the seed that makes a regressor.
         ensemble: how many seeds' models are averaged into one book, in the order of the seeds; it divides their number.
             Holding period and scale are chosen for the mean forecast.
+
+    Raises:
+        SettingsError: a setting is out of its range, unknown, or one that the model does not read.
     """
 
     hidden: tuple[int, ...] = (32, 32)
@@ -206,7 +209,7 @@ class TrainingSettings:
         return 1e-2 if self.is_linear else 1e-3
 
     def smoothing_at(self, epoch: int, n_assets: int) -> float:
-        """Return the width of smoothing in a pass along the path (0 is the first) for N assets, as a weight."""
+        """Return the width of smoothing, a weight, in pass `epoch` along the path (0 is the first) of `n_assets`."""
         if self.smoothing_form == "hard":
             return 0.0
         floor = 0.2 / n_assets if self.smoothing is None else self.smoothing

@@ -12,7 +12,7 @@ __all__ = ["one_thread"]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Use one torch thread inside, and the caller's number again afterwards."""
+    """Return a context in which torch uses one thread; afterwards it has the caller's number again."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -36,6 +36,11 @@ class BoostingSettings:
         check_every: trees between two looks at validation.
         patience: looks without a better one after which a replica is done.
         curvature_floor: smallest Hessian of a sample, in shares of the mean of those above 0.
+
+    Raises:
+        SettingsError: a number is out of its range.
+
+    Source: Ke et al. (2017), "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", which grows the trees.
     """
 
     trees: int = 200

@@ -68,14 +68,25 @@ def tune_objectives(
     and `n_tried` counts every model that validation judged, those of pruned and failed trials included.
 
     Args:
-        samples, solver, objectives, train, validation, seeds: as in `fit_objectives`.
+        samples: features and targets.
+        solver: estimated on the samples' panel.
+        objectives: names from `OBJECTIVES`, or blends, that the model takes.
+        train: (n,) row numbers, increasing.
+        validation: (n,) row numbers, consecutive.
+        seeds: one model each.
         settings: what is tried first, and holds for what is not tuned.
         tuning: how much is tried, and where.
+
+    Returns:
+        By objective, in the order asked for.
 
     Raises:
         SettingsError: Optuna is missing, or the space does not go with the settings.
         BacktestError: a trial could not be trained; the message has its settings. A trial whose utility is merely not
             finite is counted as failed; if all are, that is a SolverError.
+
+    Source: Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", the sampler, by Optuna (Akiba et al.
+    2019).
     """
     optuna = require_optuna()
     objectives = check_training(settings, objectives, seeds=seeds)

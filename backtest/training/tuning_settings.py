@@ -49,7 +49,7 @@ class TuningSettings:
             object.__setattr__(self, "space", check_space(self.space))
 
     def space_for(self, training: TrainingSettings) -> SearchSpace:
-        """Return the space about the settings that stand.
+        """Return the space about the settings that stand, `training`.
 
         Raises:
             SettingsError: a value is not allowed beside them.
@@ -57,12 +57,16 @@ class TuningSettings:
         return SearchSpace(training, self.space if self.space is not None else default_space(training))
 
     def described(self, training: TrainingSettings) -> dict[str, Any]:
-        """Return every setting, with the space in force."""
+        """Return every setting, with the space in force about `training`."""
         return asdict(self) | {"space": dict(self.space_for(training).space)}
 
 
 def require_optuna() -> ModuleType:
-    """Return Optuna; raise `SettingsError` that says what to install."""
+    """Return Optuna.
+
+    Raises:
+        SettingsError: it is not installed; says what to install.
+    """
     try:
         import optuna
     except ImportError as error:

@@ -38,8 +38,9 @@ class Window:
     `backtest.training.CombinatorialSplits` have gaps in `train` and `test`, and may train on rows after those tested.
 
     Attributes:
-        train, validation, test: row numbers.
-        path: (len(test),) number of the backtest path in which each test row is traded; None where there is only one.
+        train, validation, test: row numbers, (n,) each.
+        path: (n,) for the n rows of `test`, number of the backtest path in which each test row is traded; None where
+            there is only one.
     """
 
     train: np.ndarray
@@ -66,6 +67,9 @@ class WalkForward:
         test: rows forecast by one fit; windows follow each other without overlap, so each row is tested once.
         embargo: rows left out before validation and before test, on top of the purge.
         minimum_train: rows the first window trains on, at most `train`; None is `train`.
+
+    Raises:
+        SettingsError: a length is out of its range.
     """
 
     train: int
@@ -128,6 +132,11 @@ class WalkForward:
 
     def window_of(self, row: int, *, first_row: int, lag: int) -> Window:
         """Return the window in which a row is tested, up to that row: what forecasts of today are trained on.
+
+        Args:
+            row: a panel row.
+            first_row: first row with features and risk.
+            lag: periods from the forecast to its fill.
 
         Raises:
             SettingsError: the row is before the first that is tested.

@@ -57,7 +57,19 @@ def with_features(panel: MarketPanel, features: Sequence[Feature], *, chunk: int
 def feature_values(
     panel: MarketPanel, feature: Feature, *, chunk: int | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """One feature (T, N) of a panel, NaN where the name is not tradable; arguments as for `with_features`."""
+    """Return one feature of a panel (T, N), NaN where the name is not tradable.
+
+    Args:
+        panel: T dates, N assets.
+        feature: to compute.
+        chunk: dates computed at a time; None takes what keeps memory low. It changes no bit of the result.
+        out: (T, N) float64 array to write into; None makes one.
+
+    Raises:
+        DataError: the panel lacks a field that the feature needs, or a value is infinite.
+        FeatureError: the feature breaks its contract.
+        SettingsError: `chunk` or the feature's look-back is no number of rows.
+    """
     if chunk is not None:
         require_rows("with_features", chunk=chunk)
     rows, lookback = panel.n_periods, feature.lookback

@@ -27,7 +27,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LaggedReturn(Feature):
-    """The return of the period that ended `lag` rows ago; 0 is the last one."""
+    """The return of the period that ended `lag` rows ago; 0 is the last one.
+
+    Attributes:
+        lag: rows, 0 or more.
+
+    Raises:
+        SettingsError: the lag is no number of rows.
+    """
 
     lag: int = 0
 
@@ -46,7 +53,17 @@ class LaggedReturn(Feature):
 
 @dataclass(frozen=True)
 class Momentum(Feature):
-    """Sum of l over `window` rows, the last `skip` rows left out (Jegadeesh & Titman 1993)."""
+    """Sum of l over `window` rows, the last `skip` rows left out (Jegadeesh & Titman 1993).
+
+    Attributes:
+        window: rows that are summed, 1 or more.
+        skip: rows left out at the end, 0 or more.
+        arithmetic: `WINDOWED`, whose value depends on the rows of its window alone, or `RUNNING` sums, whose last bits
+            remember all rows before.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int
     skip: int = 0
@@ -68,7 +85,16 @@ class Momentum(Feature):
 
 @dataclass(frozen=True)
 class Reversal(Feature):
-    """-sum of l over `window` rows (Jegadeesh 1990)."""
+    """-sum of l over `window` rows (Jegadeesh 1990).
+
+    Attributes:
+        window: rows that are summed, 1 or more.
+        arithmetic: `WINDOWED`, whose value depends on the rows of its window alone, or `RUNNING` sums, whose last bits
+            remember all rows before.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int = 1
     arithmetic: Arithmetic = WINDOWED
@@ -88,7 +114,16 @@ class Reversal(Feature):
 
 @dataclass(frozen=True)
 class Volatility(Feature):
-    """Standard deviation of returns over `window` rows (Ang, Hodrick, Xing & Zhang 2006)."""
+    """Standard deviation of returns over `window` rows (Ang, Hodrick, Xing & Zhang 2006).
+
+    Attributes:
+        window: rows, 2 or more.
+        arithmetic: `WINDOWED`, whose value depends on the rows of its window alone, or `RUNNING` sums, whose last bits
+            remember all rows before.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int
     arithmetic: Arithmetic = WINDOWED
@@ -108,7 +143,17 @@ class Volatility(Feature):
 
 @dataclass(frozen=True)
 class VolatilityRatio(Feature):
-    """Standard deviation of returns over `short` rows, divided by that over `long` rows; NaN where that is 0."""
+    """Standard deviation of returns over `short` rows, divided by that over `long` rows; NaN where that is 0.
+
+    Attributes:
+        short: rows of the numerator, 2 or more.
+        long: rows of the denominator, 2 or more.
+        arithmetic: `WINDOWED`, whose value depends on the rows of its window alone, or `RUNNING` sums, whose last bits
+            remember all rows before.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     short: int
     long: int
@@ -130,7 +175,14 @@ class VolatilityRatio(Feature):
 
 @dataclass(frozen=True)
 class MaximumReturn(Feature):
-    """The largest return of the last `window` rows (Bali, Cakici & Whitelaw 2011)."""
+    """The largest return of the last `window` rows (Bali, Cakici & Whitelaw 2011).
+
+    Attributes:
+        window: rows, 1 or more.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int
 
@@ -149,7 +201,16 @@ class MaximumReturn(Feature):
 
 @dataclass(frozen=True)
 class DistanceFromHigh(Feature):
-    """Log of the price over its highest in `window` rows, from returns; 0 at the high (George & Hwang 2004)."""
+    """Log of the price over its highest in `window` rows, from returns; 0 at the high (George & Hwang 2004).
+
+    Attributes:
+        window: rows, 1 or more.
+        arithmetic: `WINDOWED`, whose value depends on the rows of its window alone, or `RUNNING` sums, whose last bits
+            remember all rows before.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int
     arithmetic: Arithmetic = WINDOWED
@@ -169,7 +230,16 @@ class DistanceFromHigh(Feature):
 
 @dataclass(frozen=True)
 class Beta(Feature):
-    """Slope over `window` rows of a name's return on the mean return of the names known (Frazzini & Pedersen 2014)."""
+    """Slope over `window` rows of a name's return on the mean return of the names known (Frazzini & Pedersen 2014).
+
+    Attributes:
+        window: rows, 2 or more.
+        arithmetic: `WINDOWED`, whose value depends on the rows of its window alone, or `RUNNING` sums, whose last bits
+            remember all rows before.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int
     arithmetic: Arithmetic = WINDOWED

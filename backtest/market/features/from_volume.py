@@ -14,7 +14,14 @@ __all__ = ["Illiquidity", "LogDollarVolume", "VolumeShock"]
 
 @dataclass(frozen=True)
 class LogDollarVolume(Feature):
-    """Log of the mean dollar volume of `window` rows; NaN where nothing was traded."""
+    """Log of the mean dollar volume of `window` rows; NaN where nothing was traded.
+
+    Attributes:
+        window: rows, 1 or more.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int
 
@@ -38,7 +45,15 @@ class LogDollarVolume(Feature):
 
 @dataclass(frozen=True)
 class VolumeShock(Feature):
-    """Log of the mean dollar volume of `short` rows over that of `long` rows (Gervais, Kaniel & Mingelgrin 2001)."""
+    """Log of the mean dollar volume of `short` rows over that of `long` rows (Gervais, Kaniel & Mingelgrin 2001).
+
+    Attributes:
+        short: rows of the recent mean, 1 or more.
+        long: rows of the usual mean, 1 or more.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     short: int
     long: int
@@ -64,7 +79,14 @@ class VolumeShock(Feature):
 
 @dataclass(frozen=True)
 class Illiquidity(Feature):
-    """Log of the mean of |return| / dollar volume over `window` rows with volume (Amihud 2002)."""
+    """Log of the mean of |return| / dollar volume over `window` rows with volume (Amihud 2002).
+
+    Attributes:
+        window: rows, 1 or more.
+
+    Raises:
+        SettingsError: a number of rows is out of range.
+    """
 
     window: int
 

@@ -51,7 +51,7 @@ def price_features(panel: MarketPanel) -> MarketPanel:
 
 
 def price_feature_set(periods_per_year: float) -> list[Feature]:
-    """The features of `price_features`, to add to or to change.
+    """Return the features of `price_features`, to add to or to change.
 
     They sum as they always did (`RUNNING`), so that recorded studies repeat to the last bit.
 

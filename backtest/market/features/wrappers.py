@@ -17,7 +17,12 @@ __all__ = ["Named", "OfPanel", "Ranked", "SectorNeutral"]
 
 @dataclass(frozen=True)
 class Named(Feature):
-    """A feature under a name of your own."""
+    """A feature under a name of your own.
+
+    Attributes:
+        label: what the panel calls it.
+        feature: any.
+    """
 
     label: str
     feature: Feature
@@ -44,7 +49,11 @@ class Named(Feature):
 
 @dataclass(frozen=True)
 class OfPanel(Feature):
-    """A feature that the panel has already, so that it can be kept, ranked or made sector-neutral."""
+    """A feature that the panel has already, so that it can be kept, ranked or made sector-neutral.
+
+    Attributes:
+        label: what the panel calls it.
+    """
 
     label: str
 
@@ -59,7 +68,11 @@ class OfPanel(Feature):
         return ("features",)
 
     def values(self, rows: FeatureRows) -> np.ndarray:
-        """(R, N) as they are."""
+        """Return them as they are (R, N).
+
+        Raises:
+            LabelError: the panel has no such feature.
+        """
         if self.label not in rows.feature_names:
             raise LabelError(f"the panel has no feature {self.label!r}: choose one of {rows.feature_names}")
         return rows["features"][:, :, rows.feature_names.index(self.label)]
@@ -71,6 +84,10 @@ class Ranked(Feature):
 
     Ranked are the names that are tradable, or with `members_only` those of them that are members too; others are NaN.
     One name alone gets 0.
+
+    Attributes:
+        feature: any.
+        members_only: leave out names that are no members of the universe; needs a panel with members.
     """
 
     feature: Feature

@@ -68,7 +68,12 @@ class AimPortfolio(Policy):
             raise SettingsError(f"AimPortfolio: discount is {self.discount!r}: give more than 0, at most 1")
 
     def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> AimPortfolio:
-        """Return this policy with its inputs in the panel's order and its rule worked out."""
+        """Return this policy with its inputs in the panel's order and its rule worked out.
+
+        Raises:
+            LabelError: labels of an input are not the panel's.
+            DataError: an input has another shape, is not finite, or is known on no date of the panel.
+        """
         factors, names = _factors(self.factors, dates, len(assets))
         n_factors = factors.shape[-1]
         loadings = _loadings(self.loadings, assets, names, own=factors.ndim == 3, n_factors=n_factors)

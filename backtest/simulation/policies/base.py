@@ -59,14 +59,21 @@ class Policy(ABC):
         return self
 
     def memory(self) -> dict[str, np.ndarray]:
-        """Return what a decision depends on besides its arguments, as arrays; nothing unless overridden.
+        """Return what a decision depends on besides its arguments: arrays of any shape by name; nothing by default.
 
         A checkpoint keeps it, so that a run that goes on decides as if it had never stopped.
         """
         return {}
 
     def restore(self, memory: Mapping[str, np.ndarray]) -> None:
-        """Take up a memory that `memory` returned."""
+        """Take up a memory.
+
+        Args:
+            memory: what `memory` returned, arrays of the same shape, by name.
+
+        Raises:
+            SimulationError: there is something to take up, and the policy keeps nothing.
+        """
         if memory:
             raise SimulationError(f"{type(self).__name__} keeps no memory, but the checkpoint has {sorted(memory)}")
 

@@ -50,7 +50,11 @@ class FixedWeights(Policy):
         object.__setattr__(self, "weights", values if labels is None else pd.Series(values, index=labels))
 
     def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> FixedWeights:
-        """Return these weights in the panel's order."""
+        """Return these weights in the panel's order.
+
+        Raises:
+            LabelError: labels are not the panel's, or there are none and the number is not N.
+        """
         if isinstance(self.weights, pd.Series):
             require_same_labels(self.weights.index, assets, where="FixedWeights", kind="asset")
             return replace(self, weights=self.weights[assets].to_numpy())

@@ -95,7 +95,12 @@ class MultiPeriod(Policy):
         return self.solver.constraints
 
     def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> MultiPeriod:
-        """Return this policy with its forecasts and its end in the panel's order, and no program yet."""
+        """Return this policy with its forecasts and its end in the panel's order, and no program yet.
+
+        Raises:
+            SettingsError: the horizon is not that of the forecasts.
+            LabelError: labels of an input are not the panel's.
+        """
         table = self._table
         if self.forecasts is not None and not callable(self.forecasts):
             table = read_step_forecasts(self.forecasts, dates, assets, lag=lag)

@@ -54,7 +54,11 @@ class TargetWeights(Policy):
         object.__setattr__(self, "weights", pd.DataFrame(values, index=dates, columns=assets))
 
     def prepare(self, dates: pd.DatetimeIndex, assets: pd.Index, *, lag: int) -> TargetWeights:
-        """Return these targets dated by their fill, assets in the panel's order."""
+        """Return these targets dated by their fill, assets in the panel's order.
+
+        Raises:
+            LabelError: assets are not the panel's, a date is none of its, or no row can be filled.
+        """
         require_same_labels(self.weights.columns, assets, where="TargetWeights", kind="asset")
         decided = dates.get_indexer(self.weights.index)
         if (decided < 0).any():
