@@ -58,7 +58,8 @@ FORMULAS = {
 
 def public(module: str) -> dict[str, object]:
     found = importlib.import_module(module)
-    return {name: getattr(found, name) for name in found.__all__}
+    named = {name: getattr(found, name) for name in found.__all__}
+    return {name: thing for name, thing in named.items() if not inspect.ismodule(thing)}
 
 
 @functools.cache
