@@ -158,3 +158,22 @@ def test_links_out_of_docs_lead_to_pages_of_the_site():
     assert rewritten("[a](../README.md) [b](data.md)", "faq.md") == "[a](index.md) [b](data.md)"
     assert rewritten("[a](../../strategies/x.py)", "how-to/y.md") == "[a](../repository/strategies/x.py.md)"
     assert rewritten("[a](https://x.org) [b](#here)", "faq.md") == "[a](https://x.org) [b](#here)"
+
+
+def test_every_page_that_a_docstring_names_is_there():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "backtest").rglob("*.py")]
+    named = {page for source in sources for page in re.findall(r"docs/[\w/-]+\.md\b", source)}
+
+    assert named
+    assert sorted(page for page in named if not (ROOT / page).is_file()) == []
+
+
+def test_the_site_documents_what_is_imported_and_not_the_module_of_that_name():
+    griffe = pytest.importorskip("griffe", reason="the extra `docs` is not installed")
+    extensions = griffe.load_extensions(str(DOCS / "hooks" / "functions_before_modules.py"))
+    read = griffe.load("backtest", search_paths=[str(ROOT)], extensions=extensions, resolve_aliases=True)
+
+    names = [name for page in sorted((DOCS / "api").glob("*.md")) for name in documented(page)]
+    modules = [name for name in names if read[name.removeprefix("backtest.")].is_module]
+
+    assert modules == ["backtest.errors"]

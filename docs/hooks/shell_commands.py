@@ -36,9 +36,9 @@ def described(command: Any, name: str, parent: Any = None) -> Iterator[str]:
     yield f"    {name} {' '.join(command.collect_usage_pieces(context))}\n"
     tables = tables_of(command, context)
     for panel in [*[one for one in PANELS if one in tables], *[one for one in tables if one not in PANELS]]:
-        yield f"| {panel} | |\n|---|---|"
+        yield f'<div class="options" markdown>\n\n| {panel} | |\n|---|---|'
         yield from tables[panel]
-        yield ""
+        yield "\n</div>\n"
     for each in subcommands:
         yield from described(command.get_command(context, each), f"{name} {each}", context)
 
@@ -54,7 +54,8 @@ def tables_of(command: Any, context: Any) -> dict[str, list[str]]:
         panel = getattr(parameter, "rich_help_panel", None)
         if not isinstance(panel, str):
             panel = "Arguments" if parameter.param_type_name == "argument" else "Options"
-        code = html.escape(names).replace("|", "&#124;")
+        # Choices and the two names of a switch may stand in two lines.
+        code = html.escape(names).replace("|", "&#124;<wbr>").replace(" / ", " /<br>")
         said, required = re.subn(r" *\[required\]$", "", text)
         row = f"| <code>{code}</code> | {shown(said)}{' **Required.**' if required else ''} |"
         tables.setdefault(panel, []).append(row)
