@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -16,9 +15,17 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
-PACKAGES = sorted(
-    path.parent.name for path in (ROOT / "backtest").glob("*/__init__.py") if path.parent.name != "commands"
-)
+PAGE_OF = {
+    **{
+        f"backtest.{path.parent.name}": path.parent.name
+        for path in sorted((ROOT / "backtest").glob("*/__init__.py"))
+        if path.parent.name != "commands"
+    },
+    "backtest.market.features": "features",
+    "backtest.daily": "daily",
+    "backtest.configuration": "configuration",
+}
+"""The page of the API of each public module; `backtest.errors` is on its own as a whole."""
 RUN = ["start", "concepts", "faq", *(f"how-to/{path.stem}" for path in sorted((DOCS / "how-to").glob("*.md")))]
 """Pages whose examples are run here; those of the others are run beside the tests of what they show."""
 
@@ -50,12 +57,10 @@ def documented(page: Path) -> list[str]:
     return re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-def exported_by(package: Path) -> list[str]:
-    """`__all__` of a package, read without importing it."""
-    for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return list(ast.literal_eval(node.value))
-    raise AssertionError(f"{package} has no __all__")
+def exported_by(module: str) -> list[str]:
+    """`__all__` of a module, without modules in it, which have pages of their own."""
+    found = importlib.import_module(module)
+    return [name for name in found.__all__ if not inspect.ismodule(getattr(found, name))]
 
 
 def test_every_page_is_in_the_navigation_once():
@@ -83,11 +88,17 @@ def test_links_are_found():
     assert "the-canonical-problem" in anchors_of(DOCS / "solver.md")
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_public_name_of_a_package_is_on_its_page_once(package):
-    names = [f"backtest.{package}.{name}" for name in exported_by(ROOT / "backtest" / package)]
+@pytest.mark.parametrize("module", PAGE_OF)
+def test_every_public_name_of_a_module_is_on_its_page_once(module):
+    names = [f"{module}.{name}" for name in exported_by(module)]
 
-    assert sorted(documented(DOCS / "api" / f"{package}.md")) == sorted(names)
+    assert sorted(documented(DOCS / "api" / f"{PAGE_OF[module]}.md")) == sorted(names)
+
+
+def test_every_public_module_is_on_the_first_page_of_the_api():
+    index = (DOCS / "api" / "index.md").read_text(encoding="utf-8")
+
+    assert [module for module in (*PAGE_OF, "backtest.errors") if f"[`{module}`](" not in index] == []
 
 
 def test_every_name_of_the_library_itself_is_on_the_first_page_of_the_api():
@@ -95,7 +106,7 @@ def test_every_name_of_the_library_itself_is_on_the_first_page_of_the_api():
     linked = {link.rpartition(".")[2] for link in links_of(index) if "#" in link}
     shown = {name.rpartition(".")[2] for name in documented(index)}
 
-    assert sorted(set(exported_by(ROOT / "backtest")) - linked - shown) == []
+    assert sorted(set(exported_by("backtest")) - linked - shown) == []
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "api").glob("*.md")), ids=name_of)
@@ -149,17 +160,20 @@ def test_links_out_of_docs_lead_to_pages_of_the_site():
     assert rewritten("[a](https://x.org) [b](#here)", "faq.md") == "[a](https://x.org) [b](#here)"
 
 
-def test_every_command_that_the_pages_show_exists():
-    from typer.main import get_command
+def test_every_page_that_a_docstring_names_is_there():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "backtest").rglob("*.py")]
+    named = {page for source in sources for page in re.findall(r"docs/[\w/-]+\.md\b", source)}
 
-    from backtest.cli import app
+    assert named
+    assert sorted(page for page in named if not (ROOT / page).is_file()) == []
 
-    known = set(get_command(app).commands)
-    shown = {
-        word
-        for page in PROSE
-        for word in re.findall(r"(?:^|`)\s*backtest ([a-z]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    }
 
-    assert {"compare", "positions", "check"} <= shown
-    assert sorted(shown - known) == []
+def test_the_site_documents_what_is_imported_and_not_the_module_of_that_name():
+    griffe = pytest.importorskip("griffe", reason="the extra `docs` is not installed")
+    extensions = griffe.load_extensions(str(DOCS / "hooks" / "functions_before_modules.py"))
+    read = griffe.load("backtest", search_paths=[str(ROOT)], extensions=extensions, resolve_aliases=True)
+
+    names = [name for page in sorted((DOCS / "api").glob("*.md")) for name in documented(page)]
+    modules = [name for name in names if read[name.removeprefix("backtest.")].is_module]
+
+    assert modules == ["backtest.errors"]

@@ -57,8 +57,8 @@ FORMULAS = {
 
 def public(module: str) -> dict[str, object]:
     found = importlib.import_module(module)
-    things = {name: getattr(found, name) for name in found.__all__}
-    return {name: thing for name, thing in things.items() if not inspect.ismodule(thing)}
+    named = {name: getattr(found, name) for name in found.__all__}
+    return {name: thing for name, thing in named.items() if not inspect.ismodule(thing)}
 
 
 @functools.cache
