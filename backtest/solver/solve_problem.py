@@ -20,7 +20,7 @@ _UNFINISHED = torch.tensor([int(Status.INACCURATE), int(Status.FAILED)], dtype=t
 
 def solve_problem(
     problem: CanonicalProblem, bad_input: Tensor, start: Tensor | None = None
-) -> tuple[Optimum | ConicSolution, Tensor]:
+) -> tuple[Optimum | ConicSolution, Tensor, Tensor]:
     """Solve a batch.
 
     Args:
@@ -29,16 +29,16 @@ def solve_problem(
         start: (B, R) multipliers to start from; None starts cold. A problem for the cone solver takes none.
 
     Returns:
-        Where the solver ended, and the `Status` of each row (B,).
+        Where the solver ended; the `Status` of each row (B,); and the relative error it was judged by (B,).
     """
     if needs_cone_solver(problem):
         found = solve_conic(problem)
         found = replace(found, solution_map=found.solution_map.silenced(bad_input))
-        return found, torch.where(bad_input, int(Status.BAD_INPUT), found.statuses)
+        return found, torch.where(bad_input, int(Status.BAD_INPUT), found.statuses), found.residual
     optimum = optimise(problem, start)
-    statuses = status_of(problem, optimum, bad_input)
+    statuses, errors = status_of(problem, optimum, bad_input)
     if start is not None and bool(torch.isin(statuses.cpu(), _UNFINISHED).any()):
         # A start far from the solution can leave a row where digits are lost: all begin anew.
         optimum = optimise(problem)
-        statuses = status_of(problem, optimum, bad_input)
-    return optimum, statuses
+        statuses, errors = status_of(problem, optimum, bad_input)
+    return optimum, statuses, errors
