@@ -292,7 +292,7 @@ class Comparison:
     # design promises.
 
     def report(self, directory: str | Path) -> Path:
-        """Write report.html and comparison.json into `directory`, made if need be; the path of the page."""
+        """Write report.html, comparison.json and series.parquet into `directory`; the path of the page."""
         from backtest.report import write_report
 
         return write_report(self, directory)

@@ -32,6 +32,7 @@ __all__ = [
     "rows_drawn",
     "short_name",
     "text_dates",
+    "with_csv",
     "with_start",
 ]
 
@@ -136,10 +137,19 @@ def add_band(
 
     edge = {"x": text_dates(dates), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     shared = {**edge, "showlegend": False, "legendgroup": escape(name)}
-    figure.add_trace(go.Scatter(y=low.astype(np.float32), **shared))
-    figure.add_trace(
-        go.Scatter(y=high.astype(np.float32), fill="tonexty", fillcolor=fill_of(comparison, name, 0.16), **shared)
-    )
+    figure.add_trace(go.Scatter(y=low.astype(np.float32), meta=f"{name}, lowest", **shared))
+    fill = {"fill": "tonexty", "fillcolor": fill_of(comparison, name, 0.13)}
+    figure.add_trace(go.Scatter(y=high.astype(np.float32), meta=f"{name}, highest", **fill, **shared))
+
+
+def with_csv(figure: Figure, table: pd.DataFrame) -> Figure:
+    """The figure with the table that its download button saves, where lines over dates do not say it all.
+
+    The page makes the table of other figures from their traces: a column a line, by date, named by the trace's `meta`
+    or else its name; or a row a cell of a heat map.
+    """
+    figure.update_layout(meta={"csv": table.to_csv(index=False, lineterminator="\n")})
+    return figure
 
 
 def colour_of(comparison: Comparison, name: str) -> str:

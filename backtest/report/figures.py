@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from backtest.analysis.summary import spoken
 from backtest.report.drawing import (
@@ -20,6 +21,7 @@ from backtest.report.drawing import (
     rows_drawn,
     short_name,
     text_dates,
+    with_csv,
     with_start,
 )
 
@@ -68,6 +70,7 @@ def cost_figure(comparison: Comparison) -> Figure:
     labels, ends = [], []
     bars: dict[str, list[Any]] = {"y": [], "x": [], "base": [], "color": [], "text": []}
     row = 0.0
+    table: list[dict[str, Any]] = []
     interest_shown = any(s.interest for s in comparison.objectives.values())
     for name, summary in comparison.objectives.items():
         steps = [("gross", summary.gross, True)]
@@ -78,6 +81,7 @@ def cost_figure(comparison: Comparison) -> Figure:
         running = 0.0
         for label, value, total in steps:
             row += 1.0
+            table.append({"objective": name, "step": label, "% a year": 100 * value})
             start, end = (0.0, 100 * value) if total else (running, running + 100 * value)
             running = end
             labels.append((row, escape(label)))
@@ -88,7 +92,8 @@ def cost_figure(comparison: Comparison) -> Figure:
             bars["text"].append(f"{100 * value:+.2f}%".replace("-", "−"))
             ends += [start, end]
         row += 1.4
-    figure = blank_figure(height=int(60 + 24 * row))
+    # As tall as the two charts beside it on a wide page, if rows of a bearable height can be.
+    figure = blank_figure(height=int(60 + row * min(max(24.0, 620 / row), 36.0)))
     figure.add_trace(
         go.Bar(
             orientation="h",
@@ -129,7 +134,7 @@ def cost_figure(comparison: Comparison) -> Figure:
         showgrid=False,
         zeroline=False,
     )
-    return figure
+    return with_csv(figure, pd.DataFrame(table))
 
 
 def difference_figure(comparison: Comparison) -> Figure:
@@ -206,4 +211,9 @@ def seeds_figure(comparison: Comparison) -> Figure:
         zeroline=False,
     )
     figure.update_layout(hovermode="closest")
-    return figure
+    table = [
+        {"objective": name, "seed": seed, "net % a year": 100 * net, "ruined": seed in summary.ruined}
+        for name, summary in comparison.objectives.items()
+        for seed, net in zip(summary.seeds, summary.net_by_seed, strict=True)
+    ]
+    return with_csv(figure, pd.DataFrame(table))
