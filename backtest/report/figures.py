@@ -18,12 +18,14 @@ from backtest.report.drawing import (
     blank_figure,
     colour_of,
     fill_of,
+    log_ticks,
     rows_drawn,
     short_name,
     text_dates,
     with_csv,
     with_start,
 )
+from backtest.report.tables import number
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison
 
 __all__ = ["cost_figure", "difference_figure", "seeds_figure", "wealth_figure"]
-
-_TICKS = np.array([m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)])
 
 
 def wealth_figure(comparison: Comparison) -> Figure:
@@ -51,7 +51,7 @@ def wealth_figure(comparison: Comparison) -> Figure:
         figure.update_yaxes(
             type="log",
             range=[np.log10(floor) - 0.05, np.log10(highest) + 0.05],
-            tickvals=_TICKS,
+            tickvals=log_ticks(floor, highest),
             tickformat="~g",
         )
         floor /= 10.0  # a ruined seed has no logarithm: draw it below the axis
@@ -89,7 +89,7 @@ def cost_figure(comparison: Comparison) -> Figure:
             bars["x"].append(end - start)
             bars["base"].append(start)
             bars["color"].append(fill_of(comparison, name, 1.0 if label == "net" else 0.5) if total else MUTED)
-            bars["text"].append(f"{100 * value:+.2f}%".replace("-", "−"))
+            bars["text"].append(f"{number(100 * value, 2 if abs(value) < 1 else 1, sign=True)}%")
             ends += [start, end]
         row += 1.4
     # As tall as the two charts beside it on a wide page, if rows of a bearable height can be.

@@ -8,7 +8,6 @@ or not at all.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -22,7 +21,15 @@ from backtest.report.details import EVENTS_NOTE, assets_html, events_html, month
 from backtest.report.frame import framed, part
 from backtest.report.recorded_series import SERIES, write_series
 from backtest.report.solver_health import HEALTH_NOTE, TIMES_NOTE, has_solves, health_html, times_html
-from backtest.report.tables import differences_html, measures_html, number, paths_html, settings_html, training_html
+from backtest.report.tables import (
+    differences_html,
+    measures_html,
+    number,
+    paths_html,
+    settings_html,
+    training_html,
+    typeset,
+)
 from backtest.whole_files import write_text
 
 if TYPE_CHECKING:
@@ -58,7 +65,7 @@ def page_html(comparison: Comparison) -> str:
 <p class="kicker">{escape(" · ".join(comparison.results))}</p>
 <h1>{escape(title)}</h1>
 {"".join(_clause(difference) for difference in comparison.headline)}
-{"".join(f'<p class="sample">{escape(_typeset(reading))}.</p>' for reading in comparison.readings)}
+{"".join(f'<p class="sample">{escape(typeset(reading))}.</p>' for reading in comparison.readings)}
 <p class="sample">{escape(comparison.sample[0].upper() + comparison.sample[1:])}. {_reading(comparison)}</p>
 {notes}
 </header>
@@ -97,13 +104,7 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _clause(difference: Difference) -> str:
-    return f'<p class="verdict">{escape(_typeset(difference.sentence))}.</p>'
-
-
-def _typeset(sentence: str) -> str:
-    """Minus and times signs where they are meant, not inside names; intervals that are not broken over lines."""
-    sentence = re.sub(r"\[([^\]]*), ([^\]]*)\]", "[\\1,\u00a0\\2]", sentence)
-    return re.sub(r"(?<![\w])-(?=[\s\d])", "−", re.sub(r" x (?=\d)", " × ", sentence))
+    return f'<p class="verdict">{escape(typeset(difference.sentence))}.</p>'
 
 
 def _reading(comparison: Comparison) -> str:

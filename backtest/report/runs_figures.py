@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from backtest.report.drawing import INK, MUTED, ZERO, blank_figure, rows_drawn, text_dates, with_csv
+from backtest.report.drawing import INK, MUTED, ZERO, blank_figure, log_ticks, rows_drawn, text_dates, with_csv
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -84,7 +84,7 @@ def wealth_figures(runs: Sequence[RecordedRun]) -> dict[str, Figure]:
             )
         if highest / lowest > _LOG_ABOVE:
             low, high = np.log10(max(lowest, 1e-2)) - 0.05, np.log10(highest) + 0.05
-            ticks = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)]
+            ticks = log_ticks(10**low, 10**high)
             figure.update_yaxes(type="log", range=[low, high], tickvals=ticks, tickformat="~g")
         figure.add_hline(1.0, line={"color": ZERO, "width": 1})
         figures[objective] = figure
@@ -192,7 +192,7 @@ def _rows_figure(rows: Sequence[_Row]) -> Figure:
         showgrid=False,
         tickfont={"color": INK},
     )
-    figure.update_xaxes(ticksuffix="%", nticks=6, tickangle=0)
+    figure.update_xaxes(ticksuffix="%", nticks=4, tickangle=0)
     figure.update_layout(hovermode="closest")
     return figure
 

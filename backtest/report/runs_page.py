@@ -15,7 +15,7 @@ from backtest.report.chart_cards import card_html, chart_scripts
 from backtest.report.frame import framed, part
 from backtest.report.recorded_series import SERIES, read_series
 from backtest.report.runs_figures import differences_figure, gross_to_net_figure, has_differences, wealth_figures
-from backtest.report.tables import UNDEFINED, cell, flat_settings
+from backtest.report.tables import UNDEFINED, breakable, cell, flat_settings, typeset
 from backtest.whole_files import write_text
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def runs_html(runs: Sequence[Run]) -> str:
     """Return the page as text: self-contained, and forbidden the network by its own policy."""
     title = "1 run" if len(runs) == 1 else f"{len(runs)} runs side by side"
     verdicts = "".join(
-        f'<h3>{escape(run.name)}</h3><p class="verdict">{escape(run.document["verdict"])}.</p>' for run in runs
+        f'<h3>{escape(run.name)}</h3><p class="verdict">{escape(typeset(run.document["verdict"]))}.</p>' for run in runs
     )
     differing = settings_that_differ(runs)
     changed = _settings_table(runs, differing) if differing else '<p class="unit">None: all are the same.</p>'
@@ -200,8 +200,8 @@ def _measures_table(runs: Sequence[Run]) -> str:
                 f'<tr><th scope="row">{escape(run.name)}</th><td class="text">{escape(name)}</td>{"".join(cells)}</tr>'
             )
     return (
-        '<table data-sort data-csv="measures"><thead><tr><th scope="col">run</th><th scope="col" class="text">objective'
-        f"</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        '<table class="many" data-sort data-csv="measures"><thead><tr><th scope="col">run</th>'
+        f'<th scope="col" class="text">objective</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
 
 
@@ -212,10 +212,11 @@ def _cell(value: float | None, factor: float, digits: int) -> str:
 def _settings_table(runs: Sequence[Run], differing: Mapping[str, Sequence[str]]) -> str:
     head = "".join(f'<th scope="col" class="text">{escape(run.name)}</th>' for run in runs)
     rows = "".join(
-        f'<tr><th scope="row">{escape(key)}</th>{"".join(f"<td class=text>{escape(text)}</td>" for text in texts)}</tr>'
+        f'<tr><th scope="row">{breakable(key)}</th>'
+        f"{''.join(f'<td class=text>{escape(text)}</td>' for text in texts)}</tr>"
         for key, texts in differing.items()
     )
     return (
-        f'<table data-sort data-csv="settings-that-differ"><thead><tr><th scope="col">setting</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
+        '<table class="differing" data-sort data-csv="settings-that-differ"><thead><tr><th scope="col">setting</th>'
+        f"{head}</tr></thead><tbody>{rows}</tbody></table>"
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNDEFINED",
+    "breakable",
     "cell",
     "comparison_html",
     "comparison_table",
@@ -32,6 +33,7 @@ __all__ = [
     "print_comparison",
     "settings_html",
     "training_html",
+    "typeset",
 ]
 
 UNDEFINED = "–"
@@ -53,7 +55,13 @@ def cell(value: float, digits: int, *, sign: bool = False) -> str:
 
 
 def labelled_table(
-    key: str, corner: str, heads: Sequence[str], body: Sequence[tuple[str, Sequence[str]]], *, sorts: bool = True
+    key: str,
+    corner: str,
+    heads: Sequence[str],
+    body: Sequence[tuple[str, Sequence[str]]],
+    *,
+    sorts: bool = True,
+    kind: str = "",
 ) -> str:
     """A table that downloads, and sorts unless its rows are of different kinds.
 
@@ -63,13 +71,26 @@ def labelled_table(
         heads: of the other columns.
         body: a row has its label and its cells, which are HTML.
         sorts: whether a click on a head sorts.
+        kind: its class in the page's style.
     """
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    # A head stands where its column does: words to the left, numbers to the right.
+    words = [bool(body) and body[0][1][place].startswith("<td class=text") for place in range(len(heads))]
+    head = "".join(
+        f'<th scope="col"{" class=text" if left else ""}>{escape(text)}</th>'
+        for text, left in zip(heads, words, strict=True)
+    )
     rows = "".join(f'<tr><th scope="row">{escape(label)}</th>{"".join(cells)}</tr>' for label, cells in body)
+    sort = " data-sort" if sorts else ""
     return (
-        f'<table{" data-sort" if sorts else ""} data-csv="{key}"><thead><tr><th scope="col">{escape(corner)}</th>{head}'
+        f'<table class="{kind}"{sort} data-csv="{key}"><thead><tr><th scope="col">{escape(corner)}</th>{head}'
         f"</tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def typeset(sentence: str) -> str:
+    """Minus and times signs where they are meant, not inside names; intervals that are not broken over lines."""
+    sentence = re.sub(r"\[([^\]]*), ([^\]]*)\]", "[\\1,\u00a0\\2]", sentence)
+    return re.sub(r"(?<![\w])-(?=[\s\d])", "−", re.sub(r" x (?=\d)", " × ", sentence))
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -204,13 +225,13 @@ def paths_html(comparison: Comparison) -> str:
 def settings_html(settings: Mapping[str, Any]) -> str:
     """Every setting, nested names joined by dots."""
     rows = "".join(
-        f'<tr><th scope="row">{_breakable(key)}</th><td>{escape(value)}</td></tr>'
+        f'<tr><th scope="row">{breakable(key)}</th><td>{escape(value)}</td></tr>'
         for key, value in flat_settings(settings)
     )
     return f'<table class="settings" data-csv="settings"><tbody>{rows}</tbody></table>'
 
 
-def _breakable(name: str) -> str:
+def breakable(name: str) -> str:
     """A dotted name that may be broken behind its dots and underscores."""
     return re.sub(r"([._])", r"\1<wbr>", escape(name))
 
