@@ -28,10 +28,12 @@ __all__ = [
     "blank_figure",
     "colour_of",
     "fill_of",
+    "log_ticks",
     "marker_of",
     "rows_drawn",
     "short_name",
     "text_dates",
+    "with_csv",
     "with_start",
 ]
 
@@ -62,15 +64,23 @@ def blank_figure(*, height: int) -> Figure:
     """An empty chart of `height` pixels in the page's look, as wide as the page gives it."""
     import plotly.graph_objects as go
 
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 12, "t": 12, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
-        legend={
+    axis = {
+        "automargin": True,
+        "gridcolor": GRID,
+        "zerolinecolor": ZERO,
+        "zerolinewidth": 1,
+        "zeroline": False,
+        "fixedrange": True,
+    }
+    # One layout at once: each update of a figure costs milliseconds.
+    layout = {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
+        "legend": {
             "orientation": "h",
             "x": 0,
             "y": 1.02,
@@ -79,20 +89,13 @@ def blank_figure(*, height: int) -> Figure:
             "itemwidth": 30,
             "font": {"size": 12},
         },
-        hovermode="x unified",
-        hoverlabel={"font": {"color": INK}, "bgcolor": CARD, "bordercolor": GRID},
-        dragmode=False,
-    )
-    axis = {
-        "automargin": True,
-        "gridcolor": GRID,
-        "zerolinecolor": ZERO,
-        "zerolinewidth": 1,
-        "zeroline": False,
+        "hovermode": "x unified",
+        "hoverlabel": {"font": {"color": INK}, "bgcolor": CARD, "bordercolor": GRID},
+        "dragmode": False,
+        "xaxis": axis,
+        "yaxis": {**axis, "ticklabelstandoff": 6},
     }
-    figure.update_xaxes(**axis, fixedrange=True)
-    figure.update_yaxes(**axis, fixedrange=True, ticklabelstandoff=6)
-    return figure
+    return go.Figure(layout=layout)
 
 
 def add_line(
@@ -136,10 +139,19 @@ def add_band(
 
     edge = {"x": text_dates(dates), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     shared = {**edge, "showlegend": False, "legendgroup": escape(name)}
-    figure.add_trace(go.Scatter(y=low.astype(np.float32), **shared))
-    figure.add_trace(
-        go.Scatter(y=high.astype(np.float32), fill="tonexty", fillcolor=fill_of(comparison, name, 0.16), **shared)
-    )
+    figure.add_trace(go.Scatter(y=low.astype(np.float32), meta=f"{name}, lowest", **shared))
+    fill = {"fill": "tonexty", "fillcolor": fill_of(comparison, name, 0.13)}
+    figure.add_trace(go.Scatter(y=high.astype(np.float32), meta=f"{name}, highest", **fill, **shared))
+
+
+def with_csv(figure: Figure, table: pd.DataFrame) -> Figure:
+    """The figure with the table that its download button saves, where lines over dates do not say it all.
+
+    The page makes the table of other figures from their traces: a column a line, by date, named by the trace's `meta`
+    or else its name; or a row a cell of a heat map.
+    """
+    figure.update_layout(meta={"csv": table.to_csv(index=False, lineterminator="\n")})
+    return figure
 
 
 def colour_of(comparison: Comparison, name: str) -> str:
@@ -165,6 +177,12 @@ def fill_of(comparison: Comparison, name: str, opacity: float) -> str:
     colour = colour_of(comparison, name)
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Where a logarithmic axis from `low` to `high` has ticks: 1, 2, 5 a decade, or powers of ten where it has many."""
+    wide = np.log10(high / low) > 2.5
+    return [m * 10.0**e for e in range(-3, 10) for m in ((1,) if wide else (1, 2, 5))]
 
 
 def rows_drawn(n: int, *, most: int = _POINTS) -> np.ndarray:

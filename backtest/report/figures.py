@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from backtest.analysis.summary import spoken
 from backtest.report.drawing import (
@@ -17,11 +18,14 @@ from backtest.report.drawing import (
     blank_figure,
     colour_of,
     fill_of,
+    log_ticks,
     rows_drawn,
     short_name,
     text_dates,
+    with_csv,
     with_start,
 )
+from backtest.report.tables import number
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison
 
 __all__ = ["cost_figure", "difference_figure", "seeds_figure", "wealth_figure"]
-
-_TICKS = np.array([m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)])
 
 
 def wealth_figure(comparison: Comparison) -> Figure:
@@ -49,7 +51,7 @@ def wealth_figure(comparison: Comparison) -> Figure:
         figure.update_yaxes(
             type="log",
             range=[np.log10(floor) - 0.05, np.log10(highest) + 0.05],
-            tickvals=_TICKS,
+            tickvals=log_ticks(floor, highest),
             tickformat="~g",
         )
         floor /= 10.0  # a ruined seed has no logarithm: draw it below the axis
@@ -68,6 +70,7 @@ def cost_figure(comparison: Comparison) -> Figure:
     labels, ends = [], []
     bars: dict[str, list[Any]] = {"y": [], "x": [], "base": [], "color": [], "text": []}
     row = 0.0
+    table: list[dict[str, Any]] = []
     interest_shown = any(s.interest for s in comparison.objectives.values())
     for name, summary in comparison.objectives.items():
         steps = [("gross", summary.gross, True)]
@@ -78,6 +81,7 @@ def cost_figure(comparison: Comparison) -> Figure:
         running = 0.0
         for label, value, total in steps:
             row += 1.0
+            table.append({"objective": name, "step": label, "% a year": 100 * value})
             start, end = (0.0, 100 * value) if total else (running, running + 100 * value)
             running = end
             labels.append((row, escape(label)))
@@ -85,10 +89,11 @@ def cost_figure(comparison: Comparison) -> Figure:
             bars["x"].append(end - start)
             bars["base"].append(start)
             bars["color"].append(fill_of(comparison, name, 1.0 if label == "net" else 0.5) if total else MUTED)
-            bars["text"].append(f"{100 * value:+.2f}%".replace("-", "−"))
+            bars["text"].append(f"{number(100 * value, 2 if abs(value) < 1 else 1, sign=True)}%")
             ends += [start, end]
         row += 1.4
-    figure = blank_figure(height=int(60 + 24 * row))
+    # As tall as the two charts beside it on a wide page, if rows of a bearable height can be.
+    figure = blank_figure(height=int(60 + row * min(max(24.0, 620 / row), 36.0)))
     figure.add_trace(
         go.Bar(
             orientation="h",
@@ -129,7 +134,7 @@ def cost_figure(comparison: Comparison) -> Figure:
         showgrid=False,
         zeroline=False,
     )
-    return figure
+    return with_csv(figure, pd.DataFrame(table))
 
 
 def difference_figure(comparison: Comparison) -> Figure:
@@ -206,4 +211,9 @@ def seeds_figure(comparison: Comparison) -> Figure:
         zeroline=False,
     )
     figure.update_layout(hovermode="closest")
-    return figure
+    table = [
+        {"objective": name, "seed": seed, "net % a year": 100 * net, "ruined": seed in summary.ruined}
+        for name, summary in comparison.objectives.items()
+        for seed, net in zip(summary.seeds, summary.net_by_seed, strict=True)
+    ]
+    return with_csv(figure, pd.DataFrame(table))
