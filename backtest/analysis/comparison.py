@@ -308,15 +308,11 @@ class Comparison:
     # design promises.
 
     def report(self, directory: str | Path) -> Path:
-<<<<<<< HEAD
-        """Write report.html and comparison.json into `directory`, made if need be.
+        """Write report.html, comparison.json and series.parquet into `directory`, made if need be.
 
         Returns:
             The path of the page.
         """
-=======
-        """Write report.html, comparison.json and series.parquet into `directory`; the path of the page."""
->>>>>>> refs/heads/report
         from backtest.report import write_report
 
         return write_report(self, directory)

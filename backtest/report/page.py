@@ -42,11 +42,7 @@ CLOCK = ("<!-- what the clock said -->", "<!-- no clock from here on -->")
 
 
 def write_report(comparison: Comparison, directory: str | Path) -> Path:
-<<<<<<< HEAD
-    """Write report.html and comparison.json of a `comparison` into `directory`, made if need be.
-=======
-    """Write report.html, comparison.json and series.parquet into `directory`, made if need be; the path of the page.
->>>>>>> refs/heads/report
+    """Write report.html, comparison.json and series.parquet of a `comparison` into `directory`, made if need be.
 
     Each file is written beside its place and moved into it, so that an interrupted run never leaves half a file.
 

@@ -336,13 +336,11 @@ class SimulationResult:
         return to_portfolio(self, name, charged=charged)
 
     def save(self, path: str | Path) -> None:
-<<<<<<< HEAD
-        """Write everything to one file at `path`, which is there whole or, if cut off, as it was before; see `load`."""
-        write_fields(Path(path), {field.name: getattr(self, field.name) for field in fields(self)})
-=======
-        """Write all but `times` to one file, which is there whole or, if cut off, as it was before; see `load`."""
+        """Write all but `times` to one file at `path`, which is there whole or, if cut off, as it was before.
+
+        See `load`.
+        """
         write_fields(Path(path), {name: getattr(self, name) for name in _saved()})
->>>>>>> refs/heads/report
 
     @classmethod
     def load(cls, path: str | Path) -> SimulationResult:
