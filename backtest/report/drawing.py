@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARD",
+    "COLOURS",
     "DARK",
+    "GRID",
+    "HUES",
     "INK",
+    "MARKERS",
     "MUTED",
+    "STYLES",
     "ZERO",
     "add_band",
     "add_line",
@@ -30,16 +35,20 @@ __all__ = [
     "fill_of",
     "marker_of",
     "rows_drawn",
+    "see_through",
     "short_name",
     "text_dates",
     "with_start",
 ]
 
+HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
+"""Colours of lines that are not objectives, in the order in which they are used."""
+
 INK, GRID, ZERO, MUTED, CARD = "#1d2329", "#e1e4e8", "#8b949e", "#9aa3ad", "#ffffff"
-_COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
-_SPARE = ("#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
-_STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
-_MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
+COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
+_SPARE = HUES[4:]
+STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
+MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
 _SPARE_MARKERS = ("cross", "x", "star", "hexagon")
 _SPARE_STYLES = ("solid", "dash", "dot", "dashdot")
 # Light to dark. The two blues change places: the strong one is too dim on a dark page. Each has two
@@ -144,25 +153,29 @@ def add_band(
 
 def colour_of(comparison: Comparison, name: str) -> str:
     """An objective's colour, the same in every chart."""
-    return _COLOURS.get(name) or _SPARE[_unknown(comparison, name) % len(_SPARE)]
+    return COLOURS.get(name) or _SPARE[_unknown(comparison, name) % len(_SPARE)]
 
 
 def _style(comparison: Comparison, name: str) -> str:
-    return _STYLES.get(name) or _SPARE_STYLES[_unknown(comparison, name) % len(_SPARE_STYLES)]
+    return STYLES.get(name) or _SPARE_STYLES[_unknown(comparison, name) % len(_SPARE_STYLES)]
 
 
 def marker_of(comparison: Comparison, name: str) -> str:
     """An objective's symbol, the same in every chart of points."""
-    return _MARKERS.get(name) or _SPARE_MARKERS[_unknown(comparison, name) % len(_SPARE_MARKERS)]
+    return MARKERS.get(name) or _SPARE_MARKERS[_unknown(comparison, name) % len(_SPARE_MARKERS)]
 
 
 def _unknown(comparison: Comparison, name: str) -> int:
-    return [other for other in comparison.results if other not in _COLOURS].index(name)
+    return [other for other in comparison.results if other not in COLOURS].index(name)
 
 
 def fill_of(comparison: Comparison, name: str, opacity: float) -> str:
     """An objective's colour, see-through."""
-    colour = colour_of(comparison, name)
+    return see_through(colour_of(comparison, name), opacity)
+
+
+def see_through(colour: str, opacity: float) -> str:
+    """A colour, "#0072b2", with its opacity, 0 to 1."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
