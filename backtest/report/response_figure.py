@@ -99,7 +99,7 @@ def response_figure(
 
 def _place(p: Any, asset: Any) -> int:
     if isinstance(p, pd.Series) and asset in p.index:
-        return int(p.index.get_loc(asset))
+        return int(p.index.get_indexer([asset])[0])
     if not isinstance(p, pd.Series) and isinstance(asset, int | np.integer) and 0 <= asset < len(p):
         return int(asset)
     raise SettingsError(f"response figure: no name {asset!r} among the {len(p)} of p")

@@ -129,4 +129,4 @@ def _steps(lines: pd.Series) -> list[tuple[str, float]]:
     shown = lines.drop("of it delisting")
     if not shown["interest"]:
         shown = shown.drop("interest")
-    return [(spoken(label), float(value)) for label, value in shown.items()]
+    return [(spoken(str(label)), float(value)) for label, value in shown.items()]
