@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest.numerai.eras import era_name
 from backtest.numerai.score_table import ScoreTable
-from backtest.report.drawing import COLOURS, HUES, INK, MARKERS, MUTED, STYLES, blank_figure, see_through
+from backtest.report.drawing import COLOURS, INK, MARKERS, MUTED, PALETTE, STYLES, blank_figure, see_through
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -89,4 +89,4 @@ def score_difference_figure(table: ScoreTable, base: str | None = None) -> Figur
 
 def _colour(table: ScoreTable, name: str) -> str:
     others = [one for one in table.names if one not in COLOURS]
-    return COLOURS.get(name) or HUES[4 + others.index(name) % 4]
+    return COLOURS.get(name) or PALETTE[4 + others.index(name) % 4]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.report.drawing import HUES, INK, MUTED, ZERO, blank_figure, see_through
+from backtest.report.drawing import INK, MUTED, PALETTE, ZERO, blank_figure, see_through
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,7 +29,7 @@ def capacity_figure(capacity: Capacity) -> Figure:
     labels = [short_sum(value) for value in wealth]
     net, gross = (100 * capacity.table[name].to_numpy() for name in ("net", "gross"))
     shared = {"x": wealth, "text": labels, "mode": "lines+markers", "hovertemplate": "%{text}: %{y:.1f}%"}
-    figure.add_trace(go.Scatter(y=net, name="net", line={"color": HUES[0], "width": 2.5}, **shared))
+    figure.add_trace(go.Scatter(y=net, name="net", line={"color": PALETTE[0], "width": 2.5}, **shared))
     figure.add_trace(
         go.Scatter(
             y=gross,

@@ -22,10 +22,10 @@ __all__ = [
     "COLOURS",
     "DARK",
     "GRID",
-    "HUES",
     "INK",
     "MARKERS",
     "MUTED",
+    "PALETTE",
     "STYLES",
     "ZERO",
     "add_band",
@@ -41,12 +41,12 @@ __all__ = [
     "with_start",
 ]
 
-HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
-"""Colours of lines that are not objectives, in the order in which they are used."""
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
+"""Colours that readers with any common colour vision tell apart (Okabe & Ito, 2008), and two more."""
 
 INK, GRID, ZERO, MUTED, CARD = "#1d2329", "#e1e4e8", "#8b949e", "#9aa3ad", "#ffffff"
 COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
-_SPARE = HUES[4:]
+_SPARE = PALETTE[4:]
 STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
 MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
 _SPARE_MARKERS = ("cross", "x", "star", "hexagon")

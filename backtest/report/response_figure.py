@@ -10,7 +10,7 @@ import pandas as pd
 
 from backtest.errors import SettingsError
 from backtest.market import MarketSnapshot
-from backtest.report.drawing import GRID, HUES, INK, MUTED, ZERO, blank_figure, see_through
+from backtest.report.drawing import GRID, INK, MUTED, PALETTE, ZERO, blank_figure, see_through
 from backtest.solver import PositionSolver
 from backtest.training.curvature import map_diagonal
 
@@ -62,7 +62,7 @@ def response_figure(
         solution = solver.solve(batch, np.tile(before, (len(tried), 1)), market=market)
         q = np.asarray(solution.q)[:, place]
         slope = map_diagonal(solution).numpy()[:, place]
-        line = {"color": HUES[number % len(HUES)], "width": 2.5, "dash": _STYLES[number % len(_STYLES)]}
+        line = {"color": PALETTE[number % len(PALETTE)], "width": 2.5, "dash": _STYLES[number % len(_STYLES)]}
         shared = {"x": 1e4 * tried, "name": name, "legendgroup": name, "mode": "lines", "line": line}
         figure.add_trace(go.Scatter(y=100 * q, hovertemplate="%{x:.1f} bp: %{y:.2f}%", **shared))
         # A hundredth: of a return to a weight, as % for each bp.

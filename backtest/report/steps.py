@@ -11,7 +11,7 @@ import pandas as pd
 
 from backtest.analysis.summary import spoken
 from backtest.errors import SettingsError
-from backtest.report.drawing import HUES, INK, MUTED, blank_figure, see_through, short_name
+from backtest.report.drawing import INK, MUTED, PALETTE, blank_figure, see_through, short_name
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -120,7 +120,7 @@ def attribution_figure(attribution: Attribution, names: Sequence[str] | None = N
     if missing := [name for name in chosen if name not in known]:
         raise SettingsError(f"attribution figure: there is no book {missing[0]!r}: give names from {', '.join(known)}")
     return steps_figure(
-        [Block(name, HUES[number % len(HUES)], _steps(by_year.loc[name])) for number, name in enumerate(chosen)]
+        [Block(name, PALETTE[number % len(PALETTE)], _steps(by_year.loc[name])) for number, name in enumerate(chosen)]
     )
 
 

@@ -1,0 +1,49 @@
+"""Single charts: the page's own, with title and unit, and empty ones in the same look."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backtest.errors import SettingsError
+from backtest.report import PALETTE, blank_chart, chart, chart_names
+from backtest.report.charts import CHARTS
+
+
+@pytest.fixture
+def comparison(make_comparison):
+    rng = np.random.default_rng(0)
+    return make_comparison({name: rng.normal(1e-3, 1e-2, (2, 60)) for name in ("squared", "aligned")})
+
+
+def test_every_chart_of_the_page_can_be_had_alone_with_its_title_and_unit(comparison):
+    for name in chart_names(comparison):
+        figure = chart(comparison, name)
+        shown = next(each for each in CHARTS if each.key == name)
+
+        assert shown.title in figure.layout.title.text
+        assert figure.layout.title.subtitle.text
+        assert len(figure.data) == len(shown.draw(comparison).data)
+        assert figure.layout.paper_bgcolor == "#ffffff"
+
+
+def test_a_chart_that_is_not_there_is_refused_with_the_names_of_those_that_are(comparison):
+    with pytest.raises(SettingsError, match="no chart 'welth': choose from wealth"):
+        chart(comparison, "welth")
+
+
+def test_a_chart_whose_data_are_missing_is_refused(make_comparison):
+    too_short = make_comparison({"squared": np.full((1, 5), 1e-3)})
+
+    assert "volatility" not in chart_names(too_short)
+    with pytest.raises(SettingsError, match="no data for 'volatility': choose from wealth"):
+        chart(too_short, "volatility")
+
+
+def test_an_empty_chart_says_what_it_will_show():
+    figure = blank_chart("Costs < gains", "bp a day", height=300)
+
+    assert figure.layout.title.text == "<b>Costs &lt; gains</b>"
+    assert figure.layout.title.subtitle.text == "bp a day"
+    assert len(figure.data) == 0
+    assert len(set(PALETTE)) == len(PALETTE)
