@@ -4,9 +4,9 @@
 
 All of them without a name. Each runs from clean, in an interpreter and an empty working
 directory of its own, so that nothing is left behind and nothing is found that a reader
-would lack. Every plotly figure is kept twice, as it is and as a picture, because code hosts show
-no plotly. Pictures are drawn afterwards, by one Chromium; without one nothing is written. A
-notebook's file is there whole or as it was before.
+would lack. Every plotly figure is kept twice, as it is and as a picture, because code
+hosts show no plotly. Pictures are drawn afterwards, by one Chromium; without one nothing
+is written. A notebook's file is there whole or as it was before.
 """
 
 from __future__ import annotations
