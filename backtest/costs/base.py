@@ -15,6 +15,7 @@ from numbers import Real
 
 from torch import Tensor
 
+from backtest.costs.described import described
 from backtest.costs.terms import CostTerms
 from backtest.costs.terms_key import believed_key
 from backtest.errors import CostError
@@ -97,7 +98,8 @@ class Cost(ABC):
 
     def _repr_html_(self) -> str:
         def row(name: str, cost: Cost) -> str:
-            text = repr(cost)
+            weight = f"{described(cost.weight)} × " if isinstance(cost, ScaledCost) else ""
+            text = weight + described(cost.cost if isinstance(cost, ScaledCost) else cost)
             text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
             counted = "charged" if cost.cash else "an opinion"
             return f"<tr><td>{escape(name)}</td><td>{counted}</td><td><code>{escape(text)}</code></td></tr>"

@@ -79,7 +79,7 @@ def response_figure(
             line={"color": MUTED, "width": 1, "dash": "dot"},
             annotation={"text": "held", "font": {"size": 12, "color": INK}, "x": 0, "xanchor": "left"},
         )
-    small = {"font": {"size": 13, "color": INK}}
+    small = {"font": {"size": 13, "color": INK}, "standoff": 8}
     axis = {**figure.layout.yaxis.to_plotly_json(), "automargin": True}
     figure.update_layout(
         hovermode="closest",
@@ -99,7 +99,7 @@ def response_figure(
 
 def _place(p: Any, asset: Any) -> int:
     if isinstance(p, pd.Series) and asset in p.index:
-        return int(p.index.get_indexer([asset])[0])
+        return int(p.index.get_indexer(pd.Index([asset]))[0])
     if not isinstance(p, pd.Series) and isinstance(asset, int | np.integer) and 0 <= asset < len(p):
         return int(asset)
     raise SettingsError(f"response figure: no name {asset!r} among the {len(p)} of p")
