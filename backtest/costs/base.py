@@ -98,8 +98,7 @@ class Cost(ABC):
 
     def _repr_html_(self) -> str:
         def row(name: str, cost: Cost) -> str:
-            weight = f"{described(cost.weight)} × " if isinstance(cost, ScaledCost) else ""
-            text = weight + described(cost.cost if isinstance(cost, ScaledCost) else cost)
+            text = repr(cost) if isinstance(cost, ScaledCost) else described(cost)
             text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
             counted = "charged" if cost.cash else "an opinion"
             return f"<tr><td>{escape(name)}</td><td>{counted}</td><td><code>{escape(text)}</code></td></tr>"
@@ -124,6 +123,9 @@ class ScaledCost(Cost):
         lowest = float(self.weight.detach().min()) if isinstance(self.weight, Tensor) else float(self.weight)
         if not 0 <= lowest < float("inf"):
             raise CostError(f"a cost can be scaled by a finite number of at least 0, got {lowest!r}")
+
+    def __repr__(self) -> str:
+        return f"{described(self.weight)} × {described(self.cost)}"
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the scaled cost by asset (B, N)."""
@@ -176,6 +178,9 @@ class SumOfCosts(Cost):
     """A sum of costs. Two costs of one class stay two costs, and both count."""
 
     summands: tuple[Cost, ...]
+
+    def __repr__(self) -> str:
+        return " + ".join(repr(cost) if isinstance(cost, ScaledCost) else described(cost) for cost in self.summands)
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the summed cost by asset (B, N)."""

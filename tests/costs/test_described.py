@@ -23,6 +23,12 @@ def test_only_what_was_set_is_said_and_arrays_by_size_and_range():
     assert described(L1()) == "L1()"
 
 
+def test_a_sum_reads_as_it_was_written():
+    costs = 5.0 * FactorRisk(n_factors=15) + TradingCost(half_spread=2.5e-4) + 1e-4 * L1()
+
+    assert repr(costs) == "5 × FactorRisk(n_factors=15) + TradingCost(half_spread=0.00025) + 0.0001 × L1()"
+
+
 def test_the_table_of_a_sum_has_a_row_a_cost_with_its_weight_and_how_it_counts():
     grid = Grid(aversion=[1, 5])
     risk = FactorRisk(loadings=np.zeros((3, 2)), specific_variance=4e-4)
