@@ -38,7 +38,7 @@ def era_figure(table: ScoreTable, score: str) -> Figure:
                 hovertemplate="%{y:.4f}",
             )
         )
-    figure.update_xaxes(type="category", nticks=12, showgrid=False, title="era")
+    figure.update_xaxes(type="category", nticks=12, showgrid=False, title_text="era")
     figure.update_yaxes(zeroline=True)
     return figure
 

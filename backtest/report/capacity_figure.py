@@ -21,8 +21,8 @@ __all__ = ["capacity_figure", "short_sum"]
 def capacity_figure(capacities: Mapping[str, Capacity]) -> Figure:
     """Draw net return of each policy, % a year, against initial wealth, and gross return as a thinner, dashed line.
 
-    A diamond is where half of the net return at the smallest wealth is left, and a cross where nothing is, at wealths
-    between which lines are drawn as they are read: straight in the logarithm.
+    A diamond is where half of the net return at the smallest wealth is left, and a cross where nothing is; the legend
+    says so too. Lines between wealths are straight in the logarithm, as these two are read.
 
     Args:
         capacities: a name for each policy, from `capacity_curve`.
@@ -32,6 +32,12 @@ def capacity_figure(capacities: Mapping[str, Capacity]) -> Figure:
     figure = blank_figure(height=400)
     for number, (name, capacity) in enumerate(capacities.items()):
         colour, label = PALETTE[number % len(PALETTE)], escape(name)
+        ends = (
+            (capacity.half, capacity.table["net"].iloc[0] / 2, "half left at", "diamond"),
+            (capacity.zero, 0.0, "nothing at", "x"),
+        )
+        known = [end for end in ends if np.isfinite(end[0])]
+        said = "".join(f", {what} {short_sum(wealth)}" for wealth, _, what, _ in known)
         table = capacity.table
         net, gross = 100 * table["net"], 100 * table["gross"]
         shared = {"x": table.index, "text": [short_sum(wealth) for wealth in table.index]}
@@ -39,7 +45,7 @@ def capacity_figure(capacities: Mapping[str, Capacity]) -> Figure:
             go.Scatter(
                 **shared,
                 y=net,
-                name=label,
+                name=label + said,
                 mode="lines+markers",
                 line={"color": colour, "width": 2.5},
                 hovertemplate="%{text}: %{y:.1f}%",
@@ -56,22 +62,17 @@ def capacity_figure(capacities: Mapping[str, Capacity]) -> Figure:
                 hovertemplate="%{text}: %{y:.1f}%",
             )
         )
-        ends = ((capacity.half, net.iloc[0] / 2, "half", "diamond"), (capacity.zero, 0.0, "nothing", "x"))
-        for wealth, level, what, symbol in ends:
-            if np.isfinite(wealth):
-                figure.add_trace(
-                    go.Scatter(
-                        x=[wealth],
-                        y=[level],
-                        mode="markers+text",
-                        marker={"symbol": symbol, "size": 12, "color": colour, "line": {"width": 1, "color": INK}},
-                        text=f"{what} left: {short_sum(wealth)}",
-                        textposition="bottom left",
-                        textfont={"size": 12},
-                        showlegend=False,
-                        hoverinfo="skip",
-                    )
+        for wealth, level, _, symbol in known:
+            figure.add_trace(
+                go.Scatter(
+                    x=[wealth],
+                    y=[100 * level],
+                    mode="markers",
+                    marker={"symbol": symbol, "size": 12, "color": colour, "line": {"width": 1, "color": INK}},
+                    showlegend=False,
+                    hoverinfo="skip",
                 )
+            )
     wealths = np.concatenate([capacity.table.index.to_numpy() for capacity in capacities.values()])
     decades = 10.0 ** np.arange(np.floor(np.log10(wealths.min())), np.ceil(np.log10(wealths.max())) + 1)
     figure.add_hline(0.0, line={"color": ZERO, "width": 1})

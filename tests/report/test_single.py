@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from backtest.errors import SettingsError
-from backtest.report import PALETTE, blank_chart, chart, chart_names
+from backtest.report import PALETTE, blank_chart, chart, chart_names, titled
 from backtest.report.charts import CHARTS
+from backtest.report.drawing import blank_figure
 
 
 @pytest.fixture
@@ -47,3 +48,11 @@ def test_an_empty_chart_says_what_it_will_show():
     assert figure.layout.title.subtitle.text == "bp a day"
     assert len(figure.data) == 0
     assert len(set(PALETTE)) == len(PALETTE)
+
+
+def test_a_figure_without_a_title_can_be_given_one():
+    figure = titled(blank_figure(height=200), "Weights", "% of wealth")
+
+    assert figure.layout.title.text == "<b>Weights</b>"
+    assert figure.layout.height > 200
+    assert figure.layout.plot_bgcolor == "#ffffff"
