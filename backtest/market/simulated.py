@@ -25,7 +25,7 @@ __all__ = ["SimulatedMarket", "assemble_market", "draw_risk", "simulate_market"]
 _FIRST_DATE = pd.Timestamp("1990-01-01")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SimulatedMarket:
     """A panel and the truth behind it.
 
@@ -48,6 +48,9 @@ class SimulatedMarket:
     half_spread: np.ndarray
     holding_fee: np.ndarray
     lag: int
+
+    def __repr__(self) -> str:
+        return f"SimulatedMarket({self.panel!r}, {self.loadings.shape[1]} risk factors, lag {self.lag})"
 
     @property
     def covariance(self) -> np.ndarray:

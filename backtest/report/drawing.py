@@ -46,8 +46,12 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 
 INK, GRID, ZERO, MUTED, CARD = "#1d2329", "#e1e4e8", "#8b949e", "#9aa3ad", "#ffffff"
 COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
-_SPARE = PALETTE[4:]
+"""Colour of each objective, the same in every chart."""
+
 STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
+"""Line style of each objective, in plotly's words."""
+
+_SPARE = PALETTE[4:]
 MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
 _SPARE_MARKERS = ("cross", "x", "star", "hexagon")
 _SPARE_STYLES = ("solid", "dash", "dot", "dashdot")

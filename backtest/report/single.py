@@ -5,9 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from backtest.errors import SettingsError
 from backtest.report.charts import CHARTS
-from backtest.report.drawing import CARD, PALETTE, blank_figure
+from backtest.report.drawing import CARD, PALETTE, blank_figure, rows_drawn
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -26,12 +28,13 @@ def chart_names(comparison: Comparison | None = None) -> tuple[str, ...]:
     return tuple(each.key for each in CHARTS if comparison is None or each.has_data(comparison))
 
 
-def chart(comparison: Comparison, name: str) -> Figure:
+def chart(comparison: Comparison, name: str, *, points: int = 400) -> Figure:
     """Return one chart of the page as a plotly figure, with its title, its unit and how to read it.
 
     Args:
         comparison: what to draw.
         name: of `chart_names`: "wealth", "difference", "costs", ...
+        points: most dates of a line; the page draws 1,200, which makes a notebook's file large.
 
     Raises:
         SettingsError: there is no such chart, or the comparison lacks its data.
@@ -44,6 +47,11 @@ def chart(comparison: Comparison, name: str) -> Figure:
             f"the comparison has no data for {name!r}: choose from {', '.join(chart_names(comparison))}"
         )
     figure = known[name].draw(comparison)
+    for trace in figure.select_traces(selector={"mode": "lines"}):
+        kept = rows_drawn(len(trace.x), most=points)
+        for field in ("x", "y", "customdata"):
+            if (values := trace[field]) is not None:
+                trace[field] = np.asarray(values)[kept]
     return titled(figure, known[name].title, known[name].unit)
 
 

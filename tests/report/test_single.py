@@ -28,6 +28,15 @@ def test_every_chart_of_the_page_can_be_had_alone_with_its_title_and_unit(compar
         assert figure.layout.paper_bgcolor == "#ffffff"
 
 
+def test_a_long_line_is_thinned_and_keeps_its_ends(comparison):
+    whole, thin = chart(comparison, "wealth"), chart(comparison, "wealth", points=7)
+
+    for before, after in zip(whole.data, thin.data, strict=True):
+        assert len(after.x) == len(after.y) == 7
+        assert (after.x[0], after.x[-1]) == (before.x[0], before.x[-1])
+        assert (after.y[0], after.y[-1]) == (before.y[0], before.y[-1])
+
+
 def test_a_chart_that_is_not_there_is_refused_with_the_names_of_those_that_are(comparison):
     with pytest.raises(SettingsError, match="no chart 'welth': choose from wealth"):
         chart(comparison, "welth")
