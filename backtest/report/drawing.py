@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARD",
+    "COLOURS",
     "DARK",
+    "GRID",
     "INK",
+    "MARKERS",
     "MUTED",
+    "PALETTE",
+    "STYLES",
     "ZERO",
     "add_band",
     "add_line",
@@ -31,17 +36,25 @@ __all__ = [
     "log_ticks",
     "marker_of",
     "rows_drawn",
+    "see_through",
     "short_name",
     "text_dates",
     "with_csv",
     "with_start",
 ]
 
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
+"""Colours that readers with any common colour vision tell apart (Okabe & Ito, 2008), and two more."""
+
 INK, GRID, ZERO, MUTED, CARD = "#1d2329", "#e1e4e8", "#8b949e", "#9aa3ad", "#ffffff"
-_COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
-_SPARE = ("#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
-_STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
-_MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
+COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
+"""Colour of each objective, the same in every chart."""
+
+STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
+"""Line style of each objective, in plotly's words."""
+
+_SPARE = PALETTE[4:]
+MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
 _SPARE_MARKERS = ("cross", "x", "star", "hexagon")
 _SPARE_STYLES = ("solid", "dash", "dot", "dashdot")
 # Light to dark. The two blues change places: the strong one is too dim on a dark page. Each has two
@@ -71,6 +84,7 @@ def blank_figure(*, height: int) -> Figure:
         "zerolinewidth": 1,
         "zeroline": False,
         "fixedrange": True,
+        "title": {"font": {"size": 13}, "standoff": 8},
     }
     # One layout at once: each update of a figure costs milliseconds.
     layout = {
@@ -156,25 +170,29 @@ def with_csv(figure: Figure, table: pd.DataFrame) -> Figure:
 
 def colour_of(comparison: Comparison, name: str) -> str:
     """An objective's colour, the same in every chart."""
-    return _COLOURS.get(name) or _SPARE[_unknown(comparison, name) % len(_SPARE)]
+    return COLOURS.get(name) or _SPARE[_unknown(comparison, name) % len(_SPARE)]
 
 
 def _style(comparison: Comparison, name: str) -> str:
-    return _STYLES.get(name) or _SPARE_STYLES[_unknown(comparison, name) % len(_SPARE_STYLES)]
+    return STYLES.get(name) or _SPARE_STYLES[_unknown(comparison, name) % len(_SPARE_STYLES)]
 
 
 def marker_of(comparison: Comparison, name: str) -> str:
     """An objective's symbol, the same in every chart of points."""
-    return _MARKERS.get(name) or _SPARE_MARKERS[_unknown(comparison, name) % len(_SPARE_MARKERS)]
+    return MARKERS.get(name) or _SPARE_MARKERS[_unknown(comparison, name) % len(_SPARE_MARKERS)]
 
 
 def _unknown(comparison: Comparison, name: str) -> int:
-    return [other for other in comparison.results if other not in _COLOURS].index(name)
+    return [other for other in comparison.results if other not in COLOURS].index(name)
 
 
 def fill_of(comparison: Comparison, name: str, opacity: float) -> str:
     """An objective's colour, see-through."""
-    colour = colour_of(comparison, name)
+    return see_through(colour_of(comparison, name), opacity)
+
+
+def see_through(colour: str, opacity: float) -> str:
+    """A colour, "#0072b2", with its opacity, 0 to 1."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from backtest.errors import SettingsError
 from backtest.report.charts import CHARTS
-from backtest.report.drawing import CARD, blank_figure
+from backtest.report.drawing import CARD, PALETTE, blank_figure, rows_drawn
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from backtest.analysis.comparison import Comparison
 
-__all__ = ["PALETTE", "blank_chart", "chart", "chart_names"]
-
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
-"""Colours that readers with any common colour vision tell apart (Okabe & Ito, 2008), and two more."""
+__all__ = ["PALETTE", "blank_chart", "chart", "chart_names", "titled"]
 
 _UNIT = "#57606a"
 _ABOVE = 78  # pixels for title and unit
@@ -29,12 +28,13 @@ def chart_names(comparison: Comparison | None = None) -> tuple[str, ...]:
     return tuple(each.key for each in CHARTS if comparison is None or each.has_data(comparison))
 
 
-def chart(comparison: Comparison, name: str) -> Figure:
+def chart(comparison: Comparison, name: str, *, points: int = 400) -> Figure:
     """Return one chart of the page as a plotly figure, with its title, its unit and how to read it.
 
     Args:
         comparison: what to draw.
         name: of `chart_names`: "wealth", "difference", "costs", ...
+        points: most dates of a line; the page draws 1,200, which makes a notebook's file large.
 
     Raises:
         SettingsError: there is no such chart, or the comparison lacks its data.
@@ -47,7 +47,12 @@ def chart(comparison: Comparison, name: str) -> Figure:
             f"the comparison has no data for {name!r}: choose from {', '.join(chart_names(comparison))}"
         )
     figure = known[name].draw(comparison)
-    return _titled(figure, known[name].title, known[name].unit)
+    for trace in figure.select_traces(selector={"mode": "lines"}):
+        kept = rows_drawn(len(trace.x), most=points)
+        for field in ("x", "y", "customdata"):
+            if (values := trace[field]) is not None:
+                trace[field] = np.asarray(values)[kept]
+    return titled(figure, known[name].title, known[name].unit)
 
 
 def blank_chart(title: str, unit: str, *, height: int = 400) -> Figure:
@@ -58,11 +63,17 @@ def blank_chart(title: str, unit: str, *, height: int = 400) -> Figure:
         unit: of the values, below the title.
         height: in pixels.
     """
-    return _titled(blank_figure(height=height), title, unit)
+    return titled(blank_figure(height=height), title, unit)
 
 
-def _titled(figure: Figure, title: str, unit: str) -> Figure:
-    """Put a title above a figure of the page, which has its own beside it, and make it readable on any background."""
+def titled(figure: Figure, title: str, unit: str) -> Figure:
+    """Put a title above a figure that has none, as those of the page, which stand beside theirs; on white.
+
+    Args:
+        figure: is changed, and returned.
+        title: what is drawn.
+        unit: of the values, below the title.
+    """
     figure.update_layout(
         title={
             "text": f"<b>{escape(title)}</b>",
