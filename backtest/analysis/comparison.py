@@ -279,8 +279,10 @@ class Comparison:
         return pd.DataFrame(columns, index=pd.Index(list(self.objectives), name="objective"))
 
     def pairs(self) -> pd.DataFrame:
-        """One row a pair and quantity: the difference a year, its interval, whether that leaves zero out, how many
-        seeds share the sign, and the smallest true difference that a history of this length could show."""
+        """Return one row a pair and quantity: the difference a year, its interval, whether that leaves zero out.
+
+        Also how many seeds are above 0, and the smallest true difference that a history of this length could show.
+        """
         columns = {
             "difference (% a year)": [100 * d.interval.mean for d in self.differences],
             "low (% a year)": [100 * d.interval.low for d in self.differences],

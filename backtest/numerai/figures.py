@@ -20,6 +20,10 @@ __all__ = ["era_figure", "score_difference_figure"]
 def era_figure(table: ScoreTable, score: str) -> Figure:
     """Draw the running sum over eras of one score, mean over seeds, a line an objective.
 
+    Args:
+        table: of scores.
+        score: its name, as "CORR20v2".
+
     Raises:
         SettingsError: there is no such score.
     """

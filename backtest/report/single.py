@@ -24,7 +24,7 @@ _LEGEND = 22  # and for a legend below them
 
 
 def chart_names(comparison: Comparison | None = None) -> tuple[str, ...]:
-    """Names of the charts, for `chart`: all of them, or those that a comparison has the data of."""
+    """Return the names of the charts, for `chart`: all of them, or those that a `comparison` has the data of."""
     return tuple(each.key for each in CHARTS if comparison is None or each.has_data(comparison))
 
 
@@ -67,7 +67,7 @@ def blank_chart(title: str, unit: str, *, height: int = 400) -> Figure:
 
 
 def titled(figure: Figure, title: str, unit: str) -> Figure:
-    """Put a title above a figure that has none, as those of the page, which stand beside theirs; on white.
+    """Return a figure with a title above it, on white: those of the page have none, for theirs stand beside them.
 
     Args:
         figure: is changed, and returned.

@@ -79,7 +79,7 @@ def test_every_chart_saves_the_numbers_it_draws(browser, comparison):
     np.testing.assert_allclose(wealth["aligned, lowest"], drawn.min(axis=0), rtol=1e-6)
     assert list(tables["sides"]) == ["date", "squared, longs", "squared, shorts", "aligned, longs", "aligned, shorts"]
     assert list(tables["difference"]) == ["date", "aligned − squared"]
-    assert list(tables["costs"]) == ["objective", "step", "% a year"]
+    assert list(tables["costs"]) == ["book", "step", "% a year"]
     held = tables["holdings"]
     assert held[(held["objective"] == "squared") & (held["asset"] == "AA")]["value"].unique().tolist() == [50.0]
     assert all(len(table) and not table.isna().all().any() for table in tables.values())
