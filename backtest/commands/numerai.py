@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from backtest.commands.options import JsonOption
 from backtest.commands.shared import DATA, OUTPUT, PORTFOLIO, TRAINING, errors_as_messages, option
+from backtest.commands.telling import LogOption, QuietOption, VerboseOption, telling
 
 __all__ = ["numerai"]
 
@@ -65,6 +69,10 @@ def numerai(
     ] = None,
     out: Annotated[Path | None, option(OUTPUT, "CSV file of the submission: id,prediction. Needs --live.")] = None,
     upload: Annotated[Path | None, option(OUTPUT, "File for a model upload: predict.pkl.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    log: LogOption = None,
 ) -> None:
     """Train on squared, whitened, aligned and misaligned objectives era by era, and score as Numerai does.
 
@@ -73,7 +81,7 @@ def numerai(
     """
     from backtest.errors import SettingsError
 
-    with errors_as_messages():
+    with errors_as_messages(), telling(quiet=quiet, verbose=verbose, log=log) as teller:
         from backtest.numerai.era_costs import EraCosts
         from backtest.numerai.eras import era_range
         from backtest.numerai.files import NO_TRADING_COSTS
@@ -106,15 +114,19 @@ def numerai(
             ),
             submit=submit,
         )
-        run = run_numerai(settings, report=lambda message: typer.echo(message, err=True))
-        typer.echo(f"{run.described()}; {NO_TRADING_COSTS}\n")
-        typer.echo(run.table.markdown())
+        run = run_numerai(settings, report=teller.say)
+        told = [f"{run.described()}; {NO_TRADING_COSTS}\n", run.table.markdown()]
         if live is not None and out is not None:
             write_submission(out, predict_live(run, live))
-            typer.echo(f"\nSubmission, {run.submitted}: {out}")
+            told.append(f"\nSubmission, {run.submitted}: {out}")
         if upload is not None:
             write_upload(upload, run.predict)
-            typer.echo(f"Upload, {run.submitted}: {upload}")
+            told.append(f"Upload, {run.submitted}: {upload}")
+        if as_json:
+            json.dump(run.table.to_dict() | {"submitted": run.submitted}, sys.stdout, allow_nan=False)
+            sys.stdout.write("\n")
+        elif not quiet:
+            typer.echo("\n".join(told))
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -91,6 +92,25 @@ class ScoreTable:
         lines += ["", *(f"{note}." for note in self.notes)] if self.notes else []
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return eras, notes, the verdict where there is more than one objective, and the statistics of every score by
+        objective; differences are from the first, None where a number cannot be had.
+        """
+        base, several = self.names[0], len(self.names) > 1
+        return {
+            "eras": list(self.eras),
+            "seeds": sorted(set(self.seeds)),
+            "verdict": self.verdict() if several else None,
+            "notes": list(self.notes),
+            "scores": {
+                score: {name: _plain(self.statistics(score, name)) for name in self.names} for score in self.scores
+            },
+            "differences": {
+                score: {name: _plain(self.difference(score, name, base)) for name in self.names[1:]}
+                for score in self.scores
+            },
+        }
+
     def verdict(self) -> str:
         """Return in plain words which differences from the first objective are more than luck, and which are not.
 
@@ -130,6 +150,10 @@ class ScoreTable:
         if score in JUDGED and len(set(self.seeds)) > 1:
             rows.append(_row(f"{score}, spread over seeds", [_number(self.spread(score, name)) for name in self.names]))
         return rows
+
+
+def _plain(found: EraStatistics) -> dict[str, float | int | None]:
+    return {name: None if value != value else value for name, value in asdict(found).items()}
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -25,6 +25,9 @@ __all__ = ["start_from_model"]
 OUTSIDE = 1.0
 """Distance, in weight, over which the curvature beyond the outermost breaks is taken."""
 
+NEGLIGIBLE = 1e-12
+"""Weights below it are nothing."""
+
 LARGEST = 1e6
 """Slopes are cut here: a vertical one has no parabola."""
 
@@ -44,8 +47,11 @@ def start_from_model(problem: CanonicalProblem) -> Tensor | None:
     model = replace(problem, curves=tuple(curve for curve in problem.curves if curve not in own))
     for curve in own:
         model = _with_parabolas(model, curve)
-    start = maximise(Dual.of(model, model.diagonal)).z
-    return torch.where(torch.isfinite(start).all(-1, keepdim=True), start, 0.0)
+    point = maximise(Dual.of(model, model.diagonal))
+    # Where nothing is worth holding, multipliers may end on the edge of what moves nothing: a rounding error beyond it
+    # all weights are rounding errors, to which nothing is small.
+    usable = torch.isfinite(point.z).all(-1) & (point.x.abs().amax(-1) > NEGLIGIBLE)
+    return torch.where(usable.unsqueeze(-1), point.z, 0.0)
 
 
 def _with_parabolas(problem: CanonicalProblem, curve: Curve) -> CanonicalProblem:

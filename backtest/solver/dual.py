@@ -183,7 +183,8 @@ class Dual:
         A weight of nearly 0 is itself a difference, of what it earns and what it costs: `ROUNDING` times that counts.
         """
         price = self.price()
-        reach = ROUNDING * flexibility * price
+        # At the edge of a kink an asset is stuck or free by a rounding error, so the stuck count like the free.
+        reach = ROUNDING * torch.where(flexibility > 0, flexibility, self.separable.first_flexibility) * price
         length = x.square().sum(-1, keepdim=True).sqrt() + reach.square().sum(-1, keepdim=True).sqrt()
         column_size = self.columns.square().sum(-2).sqrt()
         total = (x.abs() + reach).sum(-1, keepdim=True).expand(-1, self.n_leverage + self.n_turnover)

@@ -27,7 +27,8 @@ def solve_problem(
     Args:
         problem: B rows, without gradients.
         bad_input: (B,) bool, rows whose input is unusable; what stands in `problem` for them is finite.
-        start: (B, R) multipliers to start from; None starts cold. A problem for the cone solver takes none.
+        start: (B, R) multipliers to start from; None starts cold. A problem for the cone solver takes none, one with
+            curves of a user's own has its own.
 
     Returns:
         Where the solver ended; the `Status` of each row (B,); and the relative error it was judged by (B,).
@@ -36,8 +37,8 @@ def solve_problem(
         found = solve_conic(problem)
         found = replace(found, solution_map=found.solution_map.silenced(bad_input))
         return found, torch.where(bad_input, int(Status.BAD_INPUT), found.statuses), found.residual
-    own = start_from_model(problem) if start is None else None
-    optimum = optimise(problem, start if own is None else own)
+    own = start_from_model(problem)  # where there is one, it is nearer than any that a user has
+    optimum = optimise(problem, own if own is not None else start)
     statuses, errors = status_of(problem, optimum, bad_input)
     unfinished = torch.isin(statuses.cpu(), _UNFINISHED)
     if not bool(unfinished.any()) or (start is None and own is None):

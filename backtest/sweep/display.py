@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from backtest.sweep.run import Report
 from backtest.sweep.table import best_so_far
 
 __all__ = ["live_report", "shown"]
+
+_log = logging.getLogger(__name__)
 
 MOST_ROWS = 20
 KEY = ("cost", "model", "objective")
@@ -34,8 +37,11 @@ year."""
 
 
 @contextmanager
-def live_report() -> Iterator[Report]:
-    """Show bar, last message and table on standard error, redrawn in place where that is a terminal."""
+def live_report(*, shown_at_all: bool = True) -> Iterator[Report]:
+    """Show bar, last message and table on standard error, redrawn in place where that is a terminal.
+
+    What happens is logged too, which is all where nothing is `shown_at_all`.
+    """
     from rich.console import Console, Group
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -45,9 +51,12 @@ def live_report() -> Iterator[Report]:
     task = bar.add_task("windows")
     parts: dict[str, Any] = {"bar": bar, "message": ""}
 
-    with Live(Group(bar), console=console, refresh_per_second=4) as live:
+    with Live(Group(bar) if shown_at_all else "", console=console, refresh_per_second=4) as live:
 
         def report(what: str, done: int, total: int, table: pd.DataFrame | None) -> None:
+            _log.info("%d of %d: %s", done, total, what)
+            if not shown_at_all:
+                return
             bar.update(task, completed=done, total=total)
             parts["message"] = what
             if table is not None and len(table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import pandas as pd
@@ -45,6 +46,18 @@ def test_the_same_command_prints_the_same(generated):
     first, again = (run(*given(generated, "--submit", "aligned")).stdout for _ in range(2))
 
     assert first == again != ""
+
+
+def test_json_is_the_table_as_a_document_and_quiet_prints_nothing(generated):
+    command = given(generated, "--submit", "aligned", "--json")
+    document = json.loads(run(*command).stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+    assert document["eras"] == list(range(19, 25))
+    assert document["submitted"] == "aligned"
+    assert document["scores"]["CORR20v2"].keys() == {"squared", "aligned"}
+    assert document["differences"]["utility"]["aligned"]["n_eras"] == 6
+    assert document["verdict"]
+    assert run(*given(generated, "--quiet")).output == ""
 
 
 def test_one_file_serves_for_both_parts_when_eras_are_named(generated):

@@ -114,6 +114,7 @@ def test_the_command_prints_table_and_judgement_and_writes_both(finished, tmp_pa
     done = CliRunner().invoke(app, [*command, "--json"])
     document = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert [row["net"] for row in document["table"]] == table["net"].tolist()
+    assert CliRunner().invoke(app, [*command, "--quiet"]).output == ""
     assert document["judgement"] == json.loads((folder / "judgement.json").read_text()) == judge(folder).to_dict()
     printed = CliRunner().invoke(app, command).stdout
     assert judge(folder).verdict in printed
