@@ -28,7 +28,7 @@ COMMAND = get_command(app)
 CONTEXT = COMMAND.context_class(COMMAND, info_name="backtest")
 
 LINE = re.compile(r"^ *(?:\$ )?(?:\S*bin/)?backtest (?P<call>[a-z-].*?)\\?$", flags=re.MULTILINE)
-INLINE = re.compile(r"`backtest (?P<call>[^`]+)`")
+INLINE = re.compile(r"`backtest (?P<call>[a-z-][^`]*)`")
 
 
 def calls_on(page: Path) -> list[str]:
@@ -63,7 +63,6 @@ CALLS = [
     pytest.param(call, id=f"{page.relative_to(ROOT)}: {call[:60]}")
     for page in PROSE
     for call in dict.fromkeys(calls_on(page))
-    if not call.startswith("COMMAND")
 ]
 
 
