@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: compare test test-slow lint format docs bench reference clean
+.PHONY: compare test test-slow lint format docs notebooks bench reference clean
 
 compare: $(READY)
 	$(BIN)/backtest compare
@@ -27,6 +27,10 @@ format: $(READY)
 # Strict: a warning fails. The variable silences what its theme says about another product.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Executes the notebooks in place and draws their pictures, for which it needs a Chromium.
+notebooks: $(READY)
+	$(BIN)/python notebooks/execute.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/solver.py

@@ -6,17 +6,15 @@ be trained on, the rows that it would be fitted on, the same decision.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from backtest.analysis.compare_strategies import forecast_schedule
 from backtest.analysis.trade_reasons import TradeReasons, trade_reasons
-from backtest.configuration import RunSettings, build_solver, load_panel, parse_settings, plan_comparison
+from backtest.configuration import RunSettings, build_solver, load_panel, plan_comparison, read_settings
 from backtest.errors import DataError, SettingsError
 from backtest.market import MarketPanel
 from backtest.market.small_tables import read_small_table
@@ -61,13 +59,14 @@ def day_of_run(
     whole_shares: bool = True,
     panel: MarketPanel | None = None,
 ) -> Day:
-    """Return the orders that a recorded run places at the last close of its prices.
+    """Return the orders that a run places at the last close of its prices.
 
     The forecast is the one made `lag` periods before, as in the backtest. A model is trained on the window in which a
     backtest tests that period; a strategy is fitted where the backtest would have fitted it last.
 
     Args:
-        run: folder of a run of `backtest compare` or `backtest run`, or its config.json.
+        run: folder of a run of `backtest compare` or `backtest run`, its config.json, or a TOML file of settings, whose
+            windows or first forecast are then laid out on these prices.
         holdings: shares by symbol; a name that is left out is not held.
         wealth: positions and cash, in currency.
         prices: file of prices up to today; None takes the run's own.
@@ -78,15 +77,13 @@ def day_of_run(
         panel: the prices themselves, instead of a file, at the run's frequency and with its features.
 
     Raises:
-        SettingsError: the run cannot be read, or has no such objective or book.
+        SettingsError: the run cannot be read, has no such objective or book, or a file of its own has changed since.
         LabelError, DataError: prices and holdings do not fit.
         SolverError: there is no decision today.
     """
-    document = _recorded(Path(run))
-    try:
-        settings = parse_settings(document["settings"])
-    except KeyError as error:
-        raise SettingsError(f"{run}: not the config.json of a run: no {error}") from error
+    recorded = read_settings(run)
+    recorded.check_files()
+    settings = recorded.settings
     if settings.market is not None and panel is None:
         raise SettingsError(f"{run}: a run on a simulated market has no today: give one on prices")
     if prices is not None:
@@ -95,8 +92,8 @@ def day_of_run(
     row = market.n_periods - 1 - settings.lag
     if row < 0:
         raise SettingsError(f"{market.name}: {market.n_periods} periods are too few for a lag of {settings.lag}")
-    if "strategies" in document:
-        forecast, solver, source = _of_strategy(document, settings, market, row, objective)
+    if settings.strategies:
+        forecast, solver, source = _of_strategy(settings, market, row, objective)
     else:
         forecast, solver, source = _of_model(settings, market, row, objective, book)
     orders = orders_of_day(
@@ -140,17 +137,6 @@ def read_holdings(path: str | Path) -> pd.Series:
     return pd.Series(shares, dtype=np.float64)
 
 
-def _recorded(run: Path) -> Mapping[str, Any]:
-    file = run / "config.json" if run.is_dir() else run
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{file}: not the config.json of a run: {error}") from error
-    if not isinstance(document, Mapping):
-        raise SettingsError(f"{file}: not the config.json of a run: it holds no table")
-    return document
-
-
 def _of_model(
     settings: RunSettings, market: MarketPanel, row: int, objective: str | None, book: int
 ) -> tuple[np.ndarray, PositionSolver, str]:
@@ -174,9 +160,9 @@ def _of_model(
 
 
 def _of_strategy(
-    document: Mapping[str, Any], settings: RunSettings, market: MarketPanel, row: int, name: str | None
+    settings: RunSettings, market: MarketPanel, row: int, name: str | None
 ) -> tuple[np.ndarray, PositionSolver, str]:
-    files = [Path(file) for file in document["strategies"]]
+    files = [Path(file) for file in settings.strategies]
     loaded = {file: load_strategy(file) for file in files if name is None or file.stem == name}
     if not loaded:
         loaded = {file: made for file in files if type(made := load_strategy(file)).__name__ == name}
@@ -186,14 +172,16 @@ def _of_strategy(
             f"{', '.join(file.stem for file in files)}"
         )
     ((file, strategy),) = loaded.items()
-    first, every = market.row(document["first_forecast"]), int(document["refit_every"])
+    solver = build_solver(settings, market).estimate(market)
+    begun = None if settings.start is None else market.until(str(settings.start)).n_periods - 1
+    first, every = forecast_schedule(market, solver, first_row=begun, refit_every=settings.refit_every)
     if row < first:
-        raise SettingsError(f"the run begins on {document['first_forecast']}: bring prices after it")
+        raise SettingsError(f"the run begins on {market.dates[first]:%Y-%m-%d}: bring prices after it")
     fitted = first + (row - first) // every * every
     strategy.fit(market.until(fitted))
     forecast = checked_forecast(strategy, market.until(row))
     source = f"{type(strategy).__name__} ({file.name}), fitted on {market.dates[fitted]:%Y-%m-%d}"
-    return forecast, build_solver(settings, market).estimate(market), source
+    return forecast, solver, source
 
 
 def _untraded(orders: DayOrders, *, most: int = 15) -> np.ndarray:

@@ -5,8 +5,6 @@ A strategy sees the market through `history`, a panel cut at today: the future i
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from backtest.errors import SettingsError, StrategyError
 from backtest.market import MarketPanel
+from backtest.python_files import classes_of, load_python_file, needed_arguments
 
 __all__ = ["Strategy", "forecast", "grinold_forecast", "load_strategy", "trailing_volatility"]
 
@@ -139,25 +138,14 @@ def load_strategy(path: str | Path) -> Strategy:
     """Return the strategy in the Python file at `path`: an instance of the one `Strategy` class that the file defines.
 
     Raises:
-        StrategyError: the file cannot be read, or does not define exactly one strategy that takes no arguments.
+        SettingsError: there is no such file, or it cannot be run.
+        StrategyError: it does not define exactly one strategy that takes no arguments.
     """
-    file = Path(path)
-    spec = importlib.util.spec_from_file_location(f"strategy_{file.stem}", file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise StrategyError(f"{file}: not a Python file with a Strategy")
-    module = importlib.util.module_from_spec(spec)
-    # Registered before it runs, as dataclasses look their module up by name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Strategy) and value.__module__ == spec.name
-    ]
+    found = classes_of(load_python_file(path), Strategy)
     if len(found) != 1:
         names = [strategy.__name__ for strategy in found]
-        raise StrategyError(f"{file}: expected one class that extends backtest.Strategy, found {names or 'none'}")
-    try:
-        return found[0]()
-    except TypeError as error:
-        raise StrategyError(f"{file}: {found[0].__name__} must be made without arguments: {error}") from error
+        raise StrategyError(f"{path}: expected one class that extends backtest.Strategy, found {names or 'none'}")
+    needed = needed_arguments(found[0])
+    if needed:
+        raise StrategyError(f"{path}: {found[0].__name__} needs {', '.join(needed)}: give its arguments defaults")
+    return found[0]()

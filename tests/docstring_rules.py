@@ -3,8 +3,8 @@
 1. It is there.
 2. Every parameter of a function, and every field of a class, is described by name under Args or Attributes; so are
    the parameters of a method, there or in the docstring of the method that it overrides.
-3. A function says what it returns: its first line begins with "Return" or "Yield", or there is a section Returns. A
-   property is what its name says.
+3. A function says what it returns: its first line begins with "Return", "Yield" or, for a chart, "Draw"; or there is a
+   section Returns. A property is what its name says.
 4. What holds numbers in rows and columns (an array, a tensor, a table, a parameter that may be one) has its shape:
    `(T, N)`, or words that say what rows and columns are.
 5. An error of this library that the function itself raises, or a private function or a check (`_x`, `check_x`) that
@@ -122,7 +122,7 @@ def _faults_of_function(
         yield from _faults_of_value(f"{name}({key})", described.get(key), annotation)
     annotation = str(inspect.signature(function).return_annotation)
     if annotation.split(" |")[0] not in ("None", "NoReturn", "Self", str(inspect.Signature.empty)):
-        said = "".join(text for text in texts if is_property or re.match(r"(Return|Yield)", text.strip()))
+        said = "".join(text for text in texts if is_property or re.match(r"(Return|Yield|Draw)", text.strip()))
         said += "".join(text for part in parts for key in ("Returns", "Yields") for text in part.get(key, {}).values())
         if not said and not _is_ours(annotation, function):
             yield f"{name}: does not say what it returns"

@@ -79,7 +79,7 @@ def test_a_day_of_a_comparison_is_traded_again(folder):
 
 def test_a_day_of_a_strategy_is_traded_again(folder):
     document, _, panel = recorded(folder, "momentum")
-    assert document["refit_every"] == 12
+    assert document["settings"]["refit_every"] == 12
     row = panel.n_periods - 5
     held = pd.Series({"A": 3.0, "C": -2.0})
     day = day_of_run(folder / "momentum", holdings=held, wealth=1e4, panel=panel.until(row), whole_shares=False)
@@ -89,8 +89,8 @@ def test_a_day_of_a_strategy_is_traded_again(folder):
     from backtest.strategy import forecast, load_strategy
 
     _, settings, _ = recorded(folder, "momentum")
-    first = panel.row(document["first_forecast"])
-    forecasts = forecast(load_strategy(MOMENTUM), panel, first_row=first, refit_every=document["refit_every"])
+    first = panel.row(document["settings"]["start"])
+    forecasts = forecast(load_strategy(MOMENTUM), panel, first_row=first, refit_every=12)
     solver: PositionSolver = build_solver(settings, panel).estimate(panel)
     weights = held.reindex(panel.assets, fill_value=0.0) * panel.prices[row] / 1e4
     result = simulate(
@@ -106,6 +106,37 @@ def test_a_day_of_a_strategy_is_traded_again(folder):
 
     np.testing.assert_allclose(day.orders.q, result.positions[0, 0], rtol=0, atol=1e-9)
     assert day.source.startswith("Momentum (momentum.py), fitted on ")
+
+
+def test_settings_that_a_user_wrote_do_for_a_run(folder, tmp_path):
+    """A run of a strategy and a TOML file with the same settings place the same orders; the file needs no run."""
+    (tmp_path / "today.toml").write_text(
+        f'prices = "{folder / "prices.csv"}"\nfrequency = "M"\nstrategies = ["{MOMENTUM}"]\ndollar_neutral = false\n'
+        "[costs]\nfactors = 2\n"
+    )
+    given = {"holdings": pd.Series({"A": 3.0}), "wealth": 1e4}
+
+    of_run, of_file = (day_of_run(run, **given) for run in (folder / "momentum", tmp_path / "today.toml"))
+
+    pd.testing.assert_frame_equal(of_run.orders.table(), of_file.orders.table())
+    assert of_run.source == of_file.source
+    assert len(of_run.orders.table()) > 0
+
+
+def test_orders_of_a_strategy_that_was_changed_since_its_run_are_refused(folder, tmp_path):
+    strategy = tmp_path / "momentum.py"
+    strategy.write_text(MOMENTUM.read_text())
+    document, _, _ = recorded(folder, "momentum")
+    document["settings"]["strategies"] = [str(strategy)]
+    document["files"] = {str(strategy): document["files"][str(MOMENTUM)]}
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    given = {"holdings": pd.Series(dtype=float), "wealth": 1e4}
+    assert day_of_run(tmp_path, **given).source.startswith("Momentum")
+
+    strategy.write_text(MOMENTUM.read_text() + "# a better idea\n")
+
+    with pytest.raises(SettingsError, match=r"momentum\.py: changed since the recorded run"):
+        day_of_run(tmp_path, **given)
 
 
 def test_the_command_writes_whole_shares_and_explains_them(folder, tmp_path):
@@ -137,7 +168,7 @@ def test_the_command_writes_whole_shares_and_explains_them(folder, tmp_path):
         ({"objective": "squared", "book": 3}, SettingsError, "book is 3: the run has 1"),
         ({"objective": "squared", "holdings": pd.Series({"Z": 1.0})}, LabelError, "has no Z"),
         ({"objective": "squared", "wealth": -1.0}, SettingsError, "wealth is"),
-        ({"run": "nowhere"}, SettingsError, "not the config.json of a run"),
+        ({"run": "nowhere"}, SettingsError, "nowhere: there is no such file: give a TOML file"),
     ],
 )
 def test_what_cannot_be_is_refused(folder, change, error, message):

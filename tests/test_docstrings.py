@@ -33,7 +33,6 @@ MODULES = [
         if path.parent.name != "commands"
     ),
     "backtest.market.features",
-    "backtest.configuration",
     "backtest.daily",
     "backtest.errors",
     "backtest.strategy",

@@ -40,6 +40,7 @@ from backtest.analysis.significance import (
 )
 from backtest.analysis.summary import ObjectiveSummary
 from backtest.analysis.superior_ability import SuperiorAbility, superior_ability
+from backtest.analysis.trade_reasons import TradeReasons, trade_reasons
 
 __all__ = [
     "Attribution",
@@ -58,6 +59,7 @@ __all__ = [
     "RescaledDifference",
     "SharpeDifference",
     "SuperiorAbility",
+    "TradeReasons",
     "annual_return",
     "annual_volatility",
     "attribute",
@@ -83,5 +85,6 @@ __all__ = [
     "stationary_bootstrap_interval",
     "superior_ability",
     "total_return",
+    "trade_reasons",
     "true_contribution",
 ]

@@ -16,7 +16,7 @@ from backtest.simulation import SolverPolicy, simulate
 from backtest.solver import PositionSolver
 from backtest.strategy import Strategy, forecast
 
-__all__ = ["compare_strategies"]
+__all__ = ["compare_strategies", "forecast_schedule"]
 
 
 def compare_strategies(
@@ -51,11 +51,8 @@ def compare_strategies(
     """
     if not strategies:
         raise SettingsError("no strategy to run")
-    year = panel.periods_per_year
     solver = solver.estimate(panel)
-    if first_row is None:
-        first_row = max(round(min(5 * year, 0.4 * panel.n_periods)), solver.first_row)
-    refit_every = refit_every or round(year)
+    first_row, refit_every = forecast_schedule(panel, solver, first_row=first_row, refit_every=refit_every)
 
     def told(stage: str) -> Any:
         return None if progress is None else lambda done, total: progress(stage, done, total)
@@ -90,7 +87,23 @@ def compare_strategies(
             "first_forecast": f"{panel.dates[first_row]:%Y-%m-%d}",
             "refit_every": refit_every,
         },
-        periods_per_year=year,
+        periods_per_year=panel.periods_per_year,
         n_trials=len(strategies),
         level=level,
     )
+
+
+def forecast_schedule(
+    panel: MarketPanel, solver: PositionSolver, *, first_row: int | None, refit_every: int | None
+) -> tuple[int, int]:
+    """Return the row of a strategy's first forecast and the periods between two fits, as `compare_strategies` has them.
+
+    Args:
+        panel: the market.
+        solver: estimated on it; there is no forecast before its first row.
+        first_row, refit_every: what was asked for, or None.
+    """
+    year = panel.periods_per_year
+    if first_row is None:
+        first_row = max(round(min(5 * year, 0.4 * panel.n_periods)), solver.first_row)
+    return first_row, refit_every or round(year)

@@ -278,6 +278,26 @@ class Comparison:
         columns = {m.title: [m.read(summary) for summary in summaries] for m in measures(summaries)}
         return pd.DataFrame(columns, index=pd.Index(list(self.objectives), name="objective"))
 
+    def pairs(self) -> pd.DataFrame:
+        """Return one row a pair and quantity: the difference a year, its interval, whether that leaves zero out.
+
+        Also how many seeds are above 0, and the smallest true difference that a history of this length could show.
+        """
+        columns = {
+            "difference (% a year)": [100 * d.interval.mean for d in self.differences],
+            "low (% a year)": [100 * d.interval.low for d in self.differences],
+            "high (% a year)": [100 * d.interval.high for d in self.differences],
+            "shown": [d.interval.excludes_zero for d in self.differences],
+            "seeds above 0": [f"{d.seeds_above_zero} of {d.n_seeds}" for d in self.differences],
+            "could show (% a year)": [
+                100 * d.power.smallest_difference * self.periods_per_year for d in self.differences
+            ],
+        }
+        index = pd.MultiIndex.from_tuples(
+            [(d.quantity, f"{d.a} - {d.b}") for d in self.differences], names=["quantity", "pair"]
+        )
+        return pd.DataFrame(columns, index=index)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the whole result as plain values that strict JSON can hold: fractions a year, and None for NaN."""
         document = {
@@ -308,7 +328,7 @@ class Comparison:
     # design promises.
 
     def report(self, directory: str | Path) -> Path:
-        """Write report.html and comparison.json into `directory`, made if need be.
+        """Write report.html, comparison.json and series.parquet into `directory`, made if need be.
 
         Returns:
             The path of the page.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,8 @@ from backtest.training import (
 from backtest.training.runs import runs_of
 
 __all__ = ["ComparisonPlan", "Progress", "WindowFit"]
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, of how much)."""
@@ -170,8 +173,9 @@ class ComparisonPlan:
         if progress is not None:
             progress("training", 0, count)
         work = (delayed(self.fit_window)(number) for number in range(count))
-        for fitted in Parallel(n_jobs=jobs, return_as="generator")(work):
+        for number, fitted in enumerate(Parallel(n_jobs=jobs, return_as="generator")(work)):
             fits.append(fitted)
+            _log_fit(self.panel, self.windows[number], number, count, fitted)
             if progress is not None:
                 progress("training", len(fits), count)
         return self.finish(fits, progress=progress)
@@ -246,6 +250,12 @@ class ComparisonPlan:
             level=self.level,
             n_paths=self.n_paths,
         )
+
+
+def _log_fit(panel: MarketPanel, window: Window, number: int, count: int, fit: WindowFit) -> None:
+    chosen = ", ".join(f"{name} holding period {period:g}" for name, period in fit.holding_periods.items())
+    tested = _described(panel, window)["test"]
+    _log.info("trained: window %d of %d, to test %s: %s", number + 1, count, tested, chosen)
 
 
 def _against_truth(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backtest.commands.options import (
+    CostFileOption,
     CostOption,
     DatasetOption,
     FrequencyOption,
@@ -24,9 +24,13 @@ from backtest.commands.options import (
     shared_settings,
     with_source,
 )
-from backtest.commands.runs import progress_bars, write_run
+from backtest.commands.runs import carry_out_and_write
 from backtest.commands.shared import DATA, OUTPUT, TRAINING, errors_as_messages, option
+from backtest.commands.telling import LogOption, QuietOption, Telling, VerboseOption, telling
 from backtest.errors import SettingsError
+
+if TYPE_CHECKING:
+    from backtest.configuration import RunSettings
 
 __all__ = ["compare"]
 
@@ -98,79 +102,65 @@ def compare(
     position_limit: PositionLimitOption = None,
     dollar_neutral: NeutralOption = None,
     lag: LagOption = None,
+    cost_file: CostFileOption = None,
     level: Annotated[float | None, option(OUTPUT, "Level of the intervals, a probability. Default 0.95.")] = None,
-    config: Annotated[Path | None, option(OUTPUT, "config.json of an earlier run: repeat it to the last bit.")] = None,
+    config: Annotated[
+        Path | None,
+        option(
+            OUTPUT,
+            "TOML file of settings, before which options go; or config.json of an earlier run, to repeat it to the "
+            "last bit.",
+        ),
+    ] = None,
     out: OutOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    log: LogOption = None,
 ) -> None:
     """Compare models trained on squared error with models trained on what the portfolio earns after its costs.
 
     Trains on each objective, walk forward or on combinatorial splits; maps forecasts to positions under costs and
     limits; simulates; and says whether the difference is more than luck.
     """
-    from backtest.configuration import settings_with_presets
+    with errors_as_messages(), telling(quiet=quiet, verbose=verbose, log=log) as teller:
+        from backtest.configuration import Recorded, read_settings, settings_with_presets
 
-    options = given(
-        market=None if market is None else market.value,
-        market_seed=market_seed,
-        objectives=None if objectives is None else _names(objectives),
-        seeds=seeds,
-        level=level,
-        training=given(model=model, ensemble=ensemble, hidden=None if hidden is None else _sizes(hidden)) or None,
-        tuning=None if tune is None else {"trials": tune},
-        combinatorial=None if combinatorial is None else _folds(combinatorial),
-        **shared_settings(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag),
-    )
-    with errors_as_messages():
-        if config is not None:
-            if options or quick:
-                others = ", ".join([*options, *(["quick"] if quick else [])])
-                raise SettingsError(f"--config repeats a run as it was and takes no other settings, got {others}")
-            settings, recorded_hash = _recorded(config)
-        else:
-            settings, recorded_hash = settings_with_presets(with_source(options), quick=quick), None
-            if objectives is None:
-                _say_what_is_left_out(settings)
-        # Two small windows are trained sooner here than a second process has started.
-        _compare(settings, recorded_hash, jobs=jobs or (1 if quick else None), out=out, as_json=as_json)
-
-
-def _compare(settings: Any, recorded_hash: str | None, *, jobs: int | None, out: Path | None, as_json: bool) -> None:
-    from backtest.configuration import describe_run, load_market, plan_comparison, source_name
-
-    market = load_market(settings)
-    data_hash = describe_run(settings, market)["data_hash"]
-    if recorded_hash not in (None, data_hash):
-        raise SettingsError(
-            f"the data are not those of the recorded run: their hash is {data_hash[:12]}, "
-            f"the run's {str(recorded_hash)[:12]}. Bring the data of that time back, or start a new run"
+        options = given(
+            market=None if market is None else market.value,
+            market_seed=market_seed,
+            objectives=None if objectives is None else _names(objectives),
+            seeds=seeds,
+            level=level,
+            training=given(model=model, ensemble=ensemble, hidden=None if hidden is None else _sizes(hidden)) or None,
+            tuning=None if tune is None else {"trials": tune},
+            combinatorial=None if combinatorial is None else _folds(combinatorial),
+            **shared_settings(
+                prices, dataset, frequency, cost, cost_file, leverage, position_limit, dollar_neutral, lag
+            ),
         )
-    plan = plan_comparison(settings, market)
-    with progress_bars() as progress:
-        comparison = plan.run(n_jobs=jobs, progress=progress)
-    write_run(comparison, dict(plan.settings), name=source_name(settings), out=out, as_json=as_json)
+        if config is not None:
+            recorded = read_settings(config, options=options, quick=quick)
+            if recorded.settings.strategies:
+                raise SettingsError(f"{config}: it compares strategies: use backtest run {config}")
+        else:
+            recorded = Recorded(settings_with_presets(with_source(options), quick=quick))
+            if objectives is None:
+                _say_what_is_left_out(recorded.settings, teller)
+        # Two small windows are trained sooner here than a second process has started.
+        jobs = jobs or (1 if quick else None)
+        carry_out_and_write(recorded, jobs=jobs, out=out, as_json=as_json, teller=teller)
 
 
-def _say_what_is_left_out(settings: Any) -> None:
+def _say_what_is_left_out(settings: RunSettings, teller: Telling) -> None:
     from backtest.training import DEFAULT_OBJECTIVES
 
     left_out = [name for name in DEFAULT_OBJECTIVES if name not in settings.objectives]
     if left_out:
-        typer.echo(
+        teller.say(
             f"{settings.training.kind.title} cannot be trained on {', '.join(left_out)}: compared are "
-            f"{', '.join(settings.objectives)}",
-            err=True,
+            f"{', '.join(settings.objectives)}"
         )
-
-
-def _recorded(config: Path) -> tuple[Any, str]:
-    from backtest.configuration import parse_settings
-
-    try:
-        document = json.loads(config.read_text(encoding="utf-8"))
-        return parse_settings(document["settings"]), document["data_hash"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{config}: not the config.json of a run: {error}") from error
 
 
 def _names(text: str) -> list[str]:

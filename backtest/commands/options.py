@@ -11,6 +11,7 @@ import typer
 from backtest.commands.shared import DATA, OUTPUT, PORTFOLIO, option
 
 __all__ = [
+    "CostFileOption",
     "CostOption",
     "DatasetOption",
     "Frequency",
@@ -64,6 +65,16 @@ CostOption = Annotated[
         metavar="NAME=NUMBER",
     ),
 ]
+CostFileOption = Annotated[
+    list[Path] | None,
+    option(
+        PORTFOLIO,
+        "Python file with costs and constraints of your own, added to these; repeat for more. backtest check FILE says "
+        "whether they keep their contract.",
+        "--cost-file",
+        metavar="FILE.py",
+    ),
+]
 LeverageOption = Annotated[
     float | None, option(PORTFOLIO, "Limit on longs plus shorts, multiples of wealth. Default 2.")
 ]
@@ -88,6 +99,7 @@ def shared_settings(
     dataset: str | None,
     frequency: Frequency | None,
     cost: list[str] | None,
+    cost_file: list[Path] | None,
     leverage: float | None,
     position_limit: float | None,
     dollar_neutral: bool | None,
@@ -98,7 +110,7 @@ def shared_settings(
         "prices": None if prices is None else str(prices),
         "dataset": dataset,
         "frequency": None if frequency is None else frequency.value,
-        "costs": _costs(cost),
+        "costs": _costs(cost, cost_file),
         "leverage": leverage,
         "position_limit": position_limit,
         "dollar_neutral": dollar_neutral,
@@ -116,14 +128,12 @@ def with_source(options: dict[str, Any]) -> dict[str, Any]:
     return options if options.keys() & {"prices", "dataset", "market"} else {"dataset": "sp500-20", **options}
 
 
-def _costs(costs: list[str] | None) -> dict[str, float] | None:
-    if not costs:
-        return None
-    parsed: dict[str, float] = {}
-    for text in costs:
+def _costs(costs: list[str] | None, files: list[Path] | None) -> dict[str, Any] | None:
+    parsed: dict[str, Any] = {"files": [str(file) for file in files]} if files else {}
+    for text in costs or []:
         name, _, number = text.partition("=")
         try:
             parsed[name.strip().replace("-", "_")] = float(number)
         except ValueError:
             raise typer.BadParameter(f"--cost takes NAME=NUMBER, like half_spread=5, got {text!r}") from None
-    return parsed
+    return parsed or None

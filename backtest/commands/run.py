@@ -1,13 +1,14 @@
-"""`backtest run`: the strategies in Python files, after costs."""
+"""`backtest run`: the strategies in Python files, after costs; or what a file of settings says."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from backtest.commands.options import (
+    CostFileOption,
     CostOption,
     DatasetOption,
     FrequencyOption,
@@ -22,15 +23,21 @@ from backtest.commands.options import (
     shared_settings,
     with_source,
 )
-from backtest.commands.runs import progress_bars, write_run
+from backtest.commands.runs import carry_out_and_write
 from backtest.commands.shared import DATA, TRAINING, errors_as_messages, option
+from backtest.commands.telling import LogOption, QuietOption, VerboseOption, telling
+from backtest.errors import SettingsError
 
 __all__ = ["run"]
 
 
 def run(
-    strategies: Annotated[
-        list[Path], typer.Argument(help="Python files, each with one Strategy; several are compared.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Python files, each with one Strategy; several are compared. Or one TOML file of settings, or a run's "
+            "folder or config.json, to repeat it to the last bit."
+        ),
     ],
     prices: PricesOption = None,
     dataset: DatasetOption = None,
@@ -47,51 +54,35 @@ def run(
     position_limit: PositionLimitOption = None,
     dollar_neutral: NeutralOption = None,
     lag: LagOption = None,
+    cost_file: CostFileOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    log: LogOption = None,
 ) -> None:
-    """Backtest the strategies in Python files after costs, and compare them when there are several."""
-    from backtest.configuration import settings_with_presets
+    """Backtest the strategies in Python files after costs, and compare them when there are several.
 
-    options = given(**shared_settings(prices, dataset, frequency, cost, leverage, position_limit, dollar_neutral, lag))
-    with errors_as_messages():
-        settings = settings_with_presets(with_source(options), quick=False)
-        _run(settings, strategies, start=start, refit_every=refit_every, out=out, as_json=as_json)
+    A TOML file says all of a run instead: prices or dataset, strategies or the objectives to train on, costs, limits.
+    Options go before what it says. Unknown keys are refused.
+    """
+    with errors_as_messages(), telling(quiet=quiet, verbose=verbose, log=log) as teller:
+        from backtest.configuration import Recorded, read_settings, settings_with_presets
 
-
-def _run(
-    settings: Any,
-    files: list[Path],
-    *,
-    start: str | None,
-    refit_every: int | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    from backtest.analysis import compare_strategies
-    from backtest.configuration import build_solver, describe_run, load_panel, source_name
-    from backtest.strategy import load_strategy
-
-    panel = load_panel(settings)
-    description = describe_run(settings, panel) | {"strategies": [str(file) for file in files]}
-    strategies = {}
-    for file in files:
-        strategy = load_strategy(file)
-        name = type(strategy).__name__
-        strategies[name if name not in strategies else f"{name} ({file.name})"] = strategy
-    first_row = None if start is None else panel.until(start).n_periods - 1
-    with progress_bars() as progress:
-        comparison = compare_strategies(
-            panel,
-            strategies,
-            solver=build_solver(settings, panel),
-            lag=settings.lag,
-            first_row=first_row,
+        options = given(
+            start=start,
             refit_every=refit_every,
-            settings=description,
-            progress=progress,
+            **shared_settings(
+                prices, dataset, frequency, cost, cost_file, leverage, position_limit, dollar_neutral, lag
+            ),
         )
-    # With more data, as on the next day, these would be others.
-    description |= {key: comparison.settings[key] for key in ("first_forecast", "refit_every")}
-    name = f"{'-'.join(strategies).lower()}-{source_name(settings)}"
-    write_run(comparison, description, name=name, out=out, as_json=as_json)
+        if all(file.suffix == ".py" for file in files):
+            strategies = {"strategies": [str(file) for file in files]}
+            recorded = Recorded(settings_with_presets(with_source(options) | strategies, quick=False))
+        elif len(files) == 1:
+            recorded = read_settings(files[0], options=options)
+        else:
+            raise SettingsError(
+                f"{', '.join(map(str, files))}: give Python files with strategies, or one file of settings"
+            )
+        carry_out_and_write(recorded, jobs=None, out=out, as_json=as_json, teller=teller)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +13,10 @@ from backtest.contracts.costs import check_cost
 from backtest.contracts.policies import check_policy
 from backtest.contracts.strategies import check_strategy
 from backtest.costs import Constraint, Cost
-from backtest.errors import BacktestError, SettingsError
+from backtest.errors import BacktestError
 from backtest.market import Feature, MarketPanel
 from backtest.market.features.checking import check_feature
+from backtest.python_files import classes_of, load_python_file, needed_arguments
 from backtest.simulation import Policy
 from backtest.strategy import Strategy
 
@@ -68,34 +66,14 @@ def check_file(path: str | Path, panel: MarketPanel) -> tuple[Checked, ...]:
     Raises:
         SettingsError: there is no such file, or it cannot be run.
     """
-    return tuple(_checks(_loaded(Path(path)), panel))
-
-
-def _loaded(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"checked_{file.stem}", file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise SettingsError(f"{file}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # Registered before it runs, as dataclasses look their module up by name.
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise SettingsError(f"{file}: cannot be run: {type(error).__name__}: {error}") from error
-    return module
+    return tuple(_checks(load_python_file(path), panel))
 
 
 def _checks(module: ModuleType, panel: MarketPanel) -> Iterator[Checked]:
-    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
     for kind, base in KINDS:
-        for cls in (each for each in own if issubclass(each, base) and not inspect.isabstract(each)):
+        for cls in classes_of(module, base):
             made = {name: value for name, value in vars(module).items() if type(value) is cls}
-            needed = [
-                name
-                for name, parameter in inspect.signature(cls).parameters.items()
-                if parameter.default is parameter.empty
-                and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            ]
+            needed = needed_arguments(cls)
             if not needed:
                 yield _checked(cls.__name__, kind, cls, panel)
             elif not made:

@@ -15,6 +15,7 @@ from numbers import Real
 
 from torch import Tensor
 
+from backtest.costs.described import described
 from backtest.costs.terms import CostTerms
 from backtest.costs.terms_key import believed_key
 from backtest.errors import CostError
@@ -109,7 +110,7 @@ class Cost(ABC):
 
     def _repr_html_(self) -> str:
         def row(name: str, cost: Cost) -> str:
-            text = repr(cost)
+            text = repr(cost) if isinstance(cost, ScaledCost) else described(cost)
             text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
             counted = "charged" if cost.cash else "an opinion"
             return f"<tr><td>{escape(name)}</td><td>{counted}</td><td><code>{escape(text)}</code></td></tr>"
@@ -137,6 +138,9 @@ class ScaledCost(Cost):
         lowest = float(self.weight.detach().min()) if isinstance(self.weight, Tensor) else float(self.weight)
         if not 0 <= lowest < float("inf"):
             raise CostError(f"a cost can be scaled by a finite number of at least 0, got {lowest!r}")
+
+    def __repr__(self) -> str:
+        return f"{described(self.weight)} × {described(self.cost)}"
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the scaled cost by asset (B, N)."""
@@ -193,6 +197,9 @@ class SumOfCosts(Cost):
     """
 
     summands: tuple[Cost, ...]
+
+    def __repr__(self) -> str:
+        return " + ".join(repr(cost) if isinstance(cost, ScaledCost) else described(cost) for cost in self.summands)
 
     def value(self, q: Tensor, held: Tensor, market: MarketSnapshot | None) -> Tensor:
         """Return the summed cost by asset (B, N)."""

@@ -1,6 +1,7 @@
 """Markets whose expected returns, risk and costs are known, because they were written down first.
 
-    x[t, i]           features, N(0, 1)
+    x[t, i]           features, N(0, 1); on request an autoregression x[t] = a x[t-1] + sqrt(1 - a^2) z, so that
+                      signals last
     E[t, i]           = E[y[t, i] | x[t, i]], with the target y[t] = returns[t + lag + 1]
     returns[t+lag+1]  = E[t] + B f + e,   f ~ N(0, F),   e_i ~ N(0, s_i^2), independent over time
 
@@ -11,6 +12,7 @@ no linear model can fit (Hermite polynomials of different degree are uncorrelate
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,7 @@ __all__ = ["SimulatedMarket", "assemble_market", "draw_risk", "simulate_market"]
 _FIRST_DATE = pd.Timestamp("1990-01-01")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SimulatedMarket:
     """A panel and the truth behind it.
 
@@ -47,6 +49,9 @@ class SimulatedMarket:
     holding_fee: np.ndarray
     lag: int
 
+    def __repr__(self) -> str:
+        return f"SimulatedMarket({self.panel!r}, {self.loadings.shape[1]} risk factors, lag {self.lag})"
+
     @property
     def covariance(self) -> np.ndarray:
         """Covariance (N, N) of the returns given the features, per period."""
@@ -66,6 +71,7 @@ def simulate_market(
     n_factors: int = 5,
     correlated_noise: float = 0.4,
     feature_factor_alignment: float = 0.0,
+    persistence: float = 0.0,
     misspecification: float = 0.0,
     degree: int = 3,
     half_spread: float = 2.5e-4,
@@ -87,6 +93,8 @@ def simulate_market(
         correlated_noise: share of every asset's noise variance that comes from the factors, in [0, 1).
         feature_factor_alignment: a in [0, 1]. Feature j is sqrt(1 - a^2) z + a (loading on factor j mod k,
             scaled to mean square 1) times a new N(0, 1) draw a period: at 1 a forecast is a bet on factors.
+        persistence: a in [0, 1), what a feature keeps of itself from one period to the next; at 0 it is new in each. A
+            signal has a half-life of log(1/2) / log(a) periods.
         misspecification: share of the variance of E[y | x] in the polynomial part, in [0, 1].
         degree: of that polynomial, 2 or more; 3 makes the slope steeper in the tails, where names are traded.
         half_spread: mean cost of trading one unit, as a fraction.
@@ -98,6 +106,7 @@ def simulate_market(
     """
     _require(n_assets >= 1 and n_features >= 1 and n_factors >= 1, "n_assets, n_features and n_factors: 1 or more")
     _require(0 <= feature_factor_alignment <= 1, f"feature_factor_alignment={feature_factor_alignment}: 0 to 1")
+    _require(0 <= persistence < 1, f"persistence={persistence}: 0 or more and below 1")
     _require(0 <= misspecification <= 1, f"misspecification={misspecification}: 0 to 1")
     _require(degree >= 2, f"degree={degree}: 2 or more")
     for label, value in (
@@ -116,6 +125,8 @@ def simulate_market(
         correlated_noise=correlated_noise,
     )
     features = _features(rng, loadings, shape=(n_periods, n_assets, n_features), aligned=feature_factor_alignment)
+    if persistence:
+        features = _lasting(features, persistence)
     linear, bent = (_direction(rng, n_features) for _ in range(2))
     expected = signal * (
         np.sqrt(1 - misspecification) * (features @ linear)
@@ -224,6 +235,15 @@ def _features(
     scaled = loadings / np.sqrt(np.mean(loadings**2, axis=0))
     columns = scaled[:, np.arange(shape[2]) % loadings.shape[1]]
     return np.sqrt(1 - aligned**2) * features + aligned * columns * strength[:, None, :]
+
+
+def _lasting(features: np.ndarray, kept: float) -> np.ndarray:
+    """Return an autoregression over time whose news are `features`; each period has the same distribution."""
+    lasting = features.copy()
+    for before, now in pairwise(lasting):
+        now *= np.sqrt(1 - kept**2)
+        now += kept * before
+    return lasting
 
 
 def _direction(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from backtest.numerai.era_losses import ERA_OBJECTIVES, EraLosses
 from backtest.numerai.era_statistics import EraStatistics
 from backtest.numerai.eras import era_name, era_number, purge_eras, split_eras
 from backtest.numerai.evaluation import score_eras
+from backtest.numerai.figures import era_figure, score_difference_figure
 from backtest.numerai.files import EraFile
 from backtest.numerai.generator import GeneratedFiles, generate_files
 from backtest.numerai.joined_models import JoinedModels
@@ -31,6 +32,7 @@ __all__ = [
     "NumeraiRun",
     "NumeraiSettings",
     "ScoreTable",
+    "era_figure",
     "era_name",
     "era_number",
     "feature_set",
@@ -39,6 +41,7 @@ __all__ = [
     "predict_live",
     "purge_eras",
     "run_numerai",
+    "score_difference_figure",
     "score_eras",
     "split_eras",
     "train_eras",

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from backtest.report.drawing import (
     CARD,
@@ -16,6 +17,7 @@ from backtest.report.drawing import (
     rows_drawn,
     short_name,
     text_dates,
+    with_csv,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ _HELD, _COSTLY = 8, 15
 _STRETCHES = 80
 """Cells of one name's row; each is the mean of a stretch of dates."""
 _ROW, _GAP = 18, 36
-_FOOT = 84  # pixels of dates and colour bar
+_FOOT = 76  # pixels of dates and colour bar
 
 
 def holdings_figure(comparison: Comparison) -> Figure:
@@ -49,7 +51,14 @@ def holdings_figure(comparison: Comparison) -> Figure:
     block = _GAP + _ROW * len(top)
     inner = block * len(drawn)
     figure = blank_figure(height=inner + _FOOT)
-    axis = {"automargin": True, "fixedrange": True, "showgrid": False, "zeroline": False, "ticklabelstandoff": 4}
+    axis = {
+        "automargin": True,
+        "fixedrange": True,
+        "showgrid": False,
+        "zeroline": False,
+        "ticklabelstandoff": 4,
+        "ticks": "",
+    }
     for number, (name, value) in enumerate(drawn.items()):
         suffix = "" if number == 0 else str(number + 1)
         high = 1 - (number * block + _GAP) / inner
@@ -61,6 +70,7 @@ def holdings_figure(comparison: Comparison) -> Figure:
                 z=value.round(2),
                 yaxis=f"y{suffix}",
                 coloraxis="coloraxis",
+                name=escape(name),
                 hovertemplate="%{y}, from %{x}: %{z:+.1f}%<extra></extra>",
                 ygap=1,
             )
@@ -132,7 +142,8 @@ def asset_cost_figure(comparison: Comparison) -> Figure:
         ticktext=labels,
     )
     figure.update_layout(hovermode="closest")
-    return figure
+    columns = {f"{name}, % of its costs": 100 * share[top] for name, share in shares.items()}
+    return with_csv(figure, pd.DataFrame({"asset": [str(assets[place]) for place in top], **columns}))
 
 
 def has_costs(comparison: Comparison) -> bool:

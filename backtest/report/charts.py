@@ -6,11 +6,18 @@ unit suffixes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backtest.report.by_asset import asset_cost_figure, has_costs, holdings_figure
+from backtest.report.exposure import (
+    has_predicted_risk,
+    names_held_figure,
+    predicted_volatility_figure,
+    risk_ratio_figure,
+    sides_figure,
+)
 from backtest.report.figures import cost_figure, difference_figure, seeds_figure, wealth_figure
 from backtest.report.over_time import (
     correlation_figure,
@@ -23,13 +30,14 @@ from backtest.report.over_time import (
     turnover_figure,
     volatility_figure,
 )
+from backtest.report.solver_health import has_solves, iterations_figure, residuals_figure
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from backtest.analysis.comparison import Comparison
 
-__all__ = ["CHARTS", "Chart", "charts_of"]
+__all__ = ["CHARTS", "SOLVER_CHARTS", "Chart", "charts_of"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,10 @@ class Chart:
     has_data: Callable[[Comparison], bool] = lambda comparison: True
 
 
-def charts_of(comparison: Comparison) -> list[Chart]:
-    """Return the charts that a comparison has the data of."""
-    return [chart for chart in CHARTS if chart.has_data(comparison)]
+def charts_of(comparison: Comparison, charts: Sequence[Chart] | None = None) -> list[Chart]:
+    """Return those of some charts, or of all, that a comparison has the data of."""
+    asked = (*CHARTS, *SOLVER_CHARTS) if charts is None else charts
+    return [chart for chart in asked if chart.has_data(comparison)]
 
 
 CHARTS = (
@@ -125,6 +134,32 @@ CHARTS = (
         net_exposure_figure,
     ),
     Chart(
+        "sides",
+        "Longs and shorts",
+        "% of wealth, longs above 0 and shorts below",
+        "Mean over seeds and over the quarter up to each date.",
+        "",
+        sides_figure,
+    ),
+    Chart(
+        "held",
+        "Names held",
+        "number of names with a position",
+        "Mean over seeds and over the quarter up to each date.",
+        "",
+        names_held_figure,
+    ),
+    Chart(
+        "predicted",
+        "Risk as predicted",
+        "volatility by the risk model, % a year",
+        "What the costs' risk model said at each decision, root mean square over the year up to each date, annual; "
+        "mean over seeds.",
+        "",
+        predicted_volatility_figure,
+        has_predicted_risk,
+    ),
+    Chart(
         "volatility",
         "Risk as realized",
         "volatility of net return, % a year",
@@ -132,6 +167,16 @@ CHARTS = (
         "",
         volatility_figure,
         has_volatility,
+    ),
+    Chart(
+        "ratio",
+        "Realized over predicted risk",
+        "ratio of the two volatilities",
+        "Of the year up to each date, mean over seeds. At 1 the risk model was right; above it, risk was larger than "
+        "it said.",
+        "",
+        risk_ratio_figure,
+        has_predicted_risk,
     ),
     Chart(
         "correlation",
@@ -160,3 +205,25 @@ CHARTS = (
         has_costs,
     ),
 )
+
+SOLVER_CHARTS = (
+    Chart(
+        "residuals",
+        "Residuals of the solver",
+        "% of decisions, by the power of ten that their residual is up to",
+        "Relative error of the equations that the solver solves, over decisions that have a solution.",
+        "",
+        residuals_figure,
+        has_solves,
+    ),
+    Chart(
+        "iterations",
+        "Iterations of the solver",
+        "% of decisions, by the number of its steps",
+        "Newton steps, or steps of the interior-point method where a cost needs one.",
+        "",
+        iterations_figure,
+        has_solves,
+    ),
+)
+"""Charts that stand with the solver's tables, behind those of money."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +9,7 @@ import pandas as pd
 
 from backtest.report.by_asset import cost_shares, mean_weights
 from backtest.report.over_time import months_of
-from backtest.report.tables import cell
+from backtest.report.tables import cell, labelled_table
 
 if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison
@@ -19,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["EVENTS_NOTE", "assets_html", "events_html", "months_html"]
 
 EVENTS_NOTE = (
-    "counts over all seeds and dates. Failed: the solver gave no decision and all was held. Inaccurate: solved at low "
-    "precision. Residuals and times of single solves are not recorded"
+    "counts over all seeds and dates. Failed: there was no decision and all was held. Inaccurate: solved at low "
+    "precision. A clash of constraints, and every other reason, stands in the result's events"
 )
 _ALWAYS = ("failed", "inaccurate")
 """Events of the solver, told even where there are none."""
@@ -38,7 +36,7 @@ def events_html(comparison: Comparison) -> str:
     if all(found and None not in found for found in failures):
         rows.append(("failed in training", [sum(int(count or 0) for count in found) for found in failures]))
     body = [(label, [cell(value, 0) for value in values]) for label, values in rows]
-    return _table("events", "kind", list(results), body)
+    return labelled_table("events", "kind", list(results), body)
 
 
 def months_html(comparison: Comparison) -> str:
@@ -59,7 +57,7 @@ def months_html(comparison: Comparison) -> str:
         (str(month), [cell(float(values.iloc[row]), digits) for values, digits in columns])
         for row, month in enumerate(index)
     ]
-    return _table("months", "month", heads, body)
+    return labelled_table("months", "month", heads, body)
 
 
 def assets_html(comparison: Comparison) -> str:
@@ -73,17 +71,7 @@ def assets_html(comparison: Comparison) -> str:
         (str(asset), [cell(float(values[place]), 2) for values in [*sizes, *shares]])
         for place, asset in enumerate(assets)
     ]
-    return _table("assets", "asset", heads, body)
-
-
-def _table(key: str, corner: str, heads: Sequence[str], body: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A table that sorts and downloads: a row has its label and its cells, which are HTML."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
-    rows = "".join(f'<tr><th scope="row">{escape(label)}</th>{"".join(cells)}</tr>' for label, cells in body)
-    return (
-        f'<table data-sort data-csv="{key}"><thead><tr><th scope="col">{escape(corner)}</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-    )
+    return labelled_table("assets", "asset", heads, body)
 
 
 def _mapping(record: Any) -> dict[str, Any]:

@@ -19,27 +19,42 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARD",
+    "COLOURS",
     "DARK",
+    "GRID",
     "INK",
+    "MARKERS",
     "MUTED",
+    "PALETTE",
+    "STYLES",
     "ZERO",
     "add_band",
     "add_line",
     "blank_figure",
     "colour_of",
     "fill_of",
+    "log_ticks",
     "marker_of",
     "rows_drawn",
+    "see_through",
     "short_name",
     "text_dates",
+    "with_csv",
     "with_start",
 ]
 
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
+"""Colours that readers with any common colour vision tell apart (Okabe & Ito, 2008), and two more."""
+
 INK, GRID, ZERO, MUTED, CARD = "#1d2329", "#e1e4e8", "#8b949e", "#9aa3ad", "#ffffff"
-_COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
-_SPARE = ("#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
-_STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
-_MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
+COLOURS = {"aligned": "#0072b2", "squared": "#d55e00", "whitened": "#009e73", "misaligned": "#cc79a7"}
+"""Colour of each objective, the same in every chart."""
+
+STYLES = {"aligned": "solid", "squared": "dash", "whitened": "dot", "misaligned": "dashdot"}
+"""Line style of each objective, in plotly's words."""
+
+_SPARE = PALETTE[4:]
+MARKERS = {"aligned": "circle", "squared": "square", "whitened": "triangle-up", "misaligned": "diamond"}
 _SPARE_MARKERS = ("cross", "x", "star", "hexagon")
 _SPARE_STYLES = ("solid", "dash", "dot", "dashdot")
 # Light to dark. The two blues change places: the strong one is too dim on a dark page. Each has two
@@ -62,15 +77,24 @@ def blank_figure(*, height: int) -> Figure:
     """An empty chart of `height` pixels in the page's look, as wide as the page gives it."""
     import plotly.graph_objects as go
 
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 12, "t": 12, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
-        legend={
+    axis = {
+        "automargin": True,
+        "gridcolor": GRID,
+        "zerolinecolor": ZERO,
+        "zerolinewidth": 1,
+        "zeroline": False,
+        "fixedrange": True,
+        "title": {"font": {"size": 13}, "standoff": 8},
+    }
+    # One layout at once: each update of a figure costs milliseconds.
+    layout = {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
+        "legend": {
             "orientation": "h",
             "x": 0,
             "y": 1.02,
@@ -79,20 +103,13 @@ def blank_figure(*, height: int) -> Figure:
             "itemwidth": 30,
             "font": {"size": 12},
         },
-        hovermode="x unified",
-        hoverlabel={"font": {"color": INK}, "bgcolor": CARD, "bordercolor": GRID},
-        dragmode=False,
-    )
-    axis = {
-        "automargin": True,
-        "gridcolor": GRID,
-        "zerolinecolor": ZERO,
-        "zerolinewidth": 1,
-        "zeroline": False,
+        "hovermode": "x unified",
+        "hoverlabel": {"font": {"color": INK}, "bgcolor": CARD, "bordercolor": GRID},
+        "dragmode": False,
+        "xaxis": axis,
+        "yaxis": {**axis, "ticklabelstandoff": 6},
     }
-    figure.update_xaxes(**axis, fixedrange=True)
-    figure.update_yaxes(**axis, fixedrange=True, ticklabelstandoff=6)
-    return figure
+    return go.Figure(layout=layout)
 
 
 def add_line(
@@ -136,35 +153,54 @@ def add_band(
 
     edge = {"x": text_dates(dates), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     shared = {**edge, "showlegend": False, "legendgroup": escape(name)}
-    figure.add_trace(go.Scatter(y=low.astype(np.float32), **shared))
-    figure.add_trace(
-        go.Scatter(y=high.astype(np.float32), fill="tonexty", fillcolor=fill_of(comparison, name, 0.16), **shared)
-    )
+    figure.add_trace(go.Scatter(y=low.astype(np.float32), meta=f"{name}, lowest", **shared))
+    fill = {"fill": "tonexty", "fillcolor": fill_of(comparison, name, 0.13)}
+    figure.add_trace(go.Scatter(y=high.astype(np.float32), meta=f"{name}, highest", **fill, **shared))
+
+
+def with_csv(figure: Figure, table: pd.DataFrame) -> Figure:
+    """The figure with the table that its download button saves, where lines over dates do not say it all.
+
+    The page makes the table of other figures from their traces: a column a line, by date, named by the trace's `meta`
+    or else its name; or a row a cell of a heat map.
+    """
+    figure.update_layout(meta={"csv": table.to_csv(index=False, lineterminator="\n")})
+    return figure
 
 
 def colour_of(comparison: Comparison, name: str) -> str:
     """An objective's colour, the same in every chart."""
-    return _COLOURS.get(name) or _SPARE[_unknown(comparison, name) % len(_SPARE)]
+    return COLOURS.get(name) or _SPARE[_unknown(comparison, name) % len(_SPARE)]
 
 
 def _style(comparison: Comparison, name: str) -> str:
-    return _STYLES.get(name) or _SPARE_STYLES[_unknown(comparison, name) % len(_SPARE_STYLES)]
+    return STYLES.get(name) or _SPARE_STYLES[_unknown(comparison, name) % len(_SPARE_STYLES)]
 
 
 def marker_of(comparison: Comparison, name: str) -> str:
     """An objective's symbol, the same in every chart of points."""
-    return _MARKERS.get(name) or _SPARE_MARKERS[_unknown(comparison, name) % len(_SPARE_MARKERS)]
+    return MARKERS.get(name) or _SPARE_MARKERS[_unknown(comparison, name) % len(_SPARE_MARKERS)]
 
 
 def _unknown(comparison: Comparison, name: str) -> int:
-    return [other for other in comparison.results if other not in _COLOURS].index(name)
+    return [other for other in comparison.results if other not in COLOURS].index(name)
 
 
 def fill_of(comparison: Comparison, name: str, opacity: float) -> str:
     """An objective's colour, see-through."""
-    colour = colour_of(comparison, name)
+    return see_through(colour_of(comparison, name), opacity)
+
+
+def see_through(colour: str, opacity: float) -> str:
+    """A colour, "#0072b2", with its opacity, 0 to 1."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Where a logarithmic axis from `low` to `high` has ticks: 1, 2, 5 a decade, or powers of ten where it has many."""
+    wide = np.log10(high / low) > 2.5
+    return [m * 10.0**e for e in range(-3, 10) for m in ((1,) if wide else (1, 2, 5))]
 
 
 def rows_drawn(n: int, *, most: int = _POINTS) -> np.ndarray:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from backtest.analysis.summary import spoken
 from backtest.report.drawing import (
     INK,
-    MUTED,
     ZERO,
     add_band,
     add_line,
     blank_figure,
     colour_of,
     fill_of,
+    log_ticks,
     rows_drawn,
     short_name,
     text_dates,
+    with_csv,
     with_start,
 )
+from backtest.report.steps import Block, steps_figure
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison
 
 __all__ = ["cost_figure", "difference_figure", "seeds_figure", "wealth_figure"]
-
-_TICKS = np.array([m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)])
 
 
 def wealth_figure(comparison: Comparison) -> Figure:
@@ -49,7 +50,7 @@ def wealth_figure(comparison: Comparison) -> Figure:
         figure.update_yaxes(
             type="log",
             range=[np.log10(floor) - 0.05, np.log10(highest) + 0.05],
-            tickvals=_TICKS,
+            tickvals=log_ticks(floor, highest),
             tickformat="~g",
         )
         floor /= 10.0  # a ruined seed has no logarithm: draw it below the axis
@@ -63,73 +64,14 @@ def wealth_figure(comparison: Comparison) -> Figure:
 
 def cost_figure(comparison: Comparison) -> Figure:
     """Gross return, what each cost takes away, and the net return left, as steps from left to right."""
-    import plotly.graph_objects as go
-
-    labels, ends = [], []
-    bars: dict[str, list[Any]] = {"y": [], "x": [], "base": [], "color": [], "text": []}
-    row = 0.0
+    blocks = []
     interest_shown = any(s.interest for s in comparison.objectives.values())
     for name, summary in comparison.objectives.items():
-        steps = [("gross", summary.gross, True)]
-        steps += [(spoken(kind), -value, False) for kind, value in summary.costs.items()]
-        steps += [("interest", summary.interest, False)] if interest_shown else []
-        steps += [("net", summary.net, True)]
-        labels.append((row, f"<b>{short_name(name)}</b>"))
-        running = 0.0
-        for label, value, total in steps:
-            row += 1.0
-            start, end = (0.0, 100 * value) if total else (running, running + 100 * value)
-            running = end
-            labels.append((row, escape(label)))
-            bars["y"].append(row)
-            bars["x"].append(end - start)
-            bars["base"].append(start)
-            bars["color"].append(fill_of(comparison, name, 1.0 if label == "net" else 0.5) if total else MUTED)
-            bars["text"].append(f"{100 * value:+.2f}%".replace("-", "−"))
-            ends += [start, end]
-        row += 1.4
-    figure = blank_figure(height=int(60 + 24 * row))
-    figure.add_trace(
-        go.Bar(
-            orientation="h",
-            y=bars["y"],
-            x=bars["x"],
-            base=bars["base"],
-            marker={"color": bars["color"], "line": {"width": 0}},
-            width=0.72,
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    )
-    figure.update_layout(
-        barmode="overlay",
-        margin={"r": 72},
-        annotations=[  # in a column of their own, where no bar or narrow screen can hide them
-            {
-                "text": text,
-                "x": 1,
-                "xref": "paper",
-                "xanchor": "left",
-                "xshift": 8,
-                "y": y,
-                "showarrow": False,
-                "font": {"size": 12, "color": INK},
-            }
-            for y, text in zip(bars["y"], bars["text"], strict=True)
-        ],
-    )
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    room = (high - low) or 1.0
-    figure.update_xaxes(range=[low - 0.04 * room, high + 0.04 * room])
-    figure.update_xaxes(ticksuffix="%", zeroline=True, nticks=4, tickangle=0)
-    figure.update_yaxes(
-        range=[row - 0.6, -0.6],
-        tickvals=[y for y, _ in labels],
-        ticktext=[text for _, text in labels],
-        showgrid=False,
-        zeroline=False,
-    )
-    return figure
+        steps = [("gross", summary.gross)]
+        steps += [(spoken(kind), -value) for kind, value in summary.costs.items()]
+        steps += [("interest", summary.interest)] if interest_shown else []
+        blocks.append(Block(name, colour_of(comparison, name), (*steps, ("net", summary.net))))
+    return steps_figure(blocks)
 
 
 def difference_figure(comparison: Comparison) -> Figure:
@@ -206,4 +148,9 @@ def seeds_figure(comparison: Comparison) -> Figure:
         zeroline=False,
     )
     figure.update_layout(hovermode="closest")
-    return figure
+    table = [
+        {"objective": name, "seed": seed, "net % a year": 100 * net, "ruined": seed in summary.ruined}
+        for name, summary in comparison.objectives.items()
+        for seed, net in zip(summary.seeds, summary.net_by_seed, strict=True)
+    ]
+    return with_csv(figure, pd.DataFrame(table))

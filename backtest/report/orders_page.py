@@ -9,8 +9,8 @@ from typing import Protocol
 import pandas as pd
 
 from backtest.analysis.trade_reasons import TradeReasons
-from backtest.report.frame import framed
-from backtest.report.tables import number
+from backtest.report.frame import framed, part
+from backtest.report.tables import cell, labelled_table, number
 from backtest.simulation import DayOrders
 from backtest.whole_files import write_text
 
@@ -75,10 +75,10 @@ def orders_html(day: ExplainedDay) -> str:
 </header>
 <div class="grid">
 {_section("Orders", "shares, currency, and weights in % of wealth", _orders_table(listed))}
-{_section("Why no more of each", _UNITS, _reasons_table(day.reasons.table))}
-{_section("Not traded", _UNTRADED, _reasons_table(day.untraded.table))}
+{_section("Why no more of each", _UNITS, _reasons_table("reasons", day.reasons.table))}
+{_section("Not traded", _UNTRADED, _reasons_table("not-traded", day.untraded.table))}
 </div>"""
-    return framed(title, body)
+    return framed(title, body, scripts=f"<script>{part('tables.js')}</script>", images="data: blob:")
 
 
 _UNITS = (
@@ -99,47 +99,42 @@ def _orders_table(listed: pd.DataFrame) -> str:
     if listed.empty:
         return "<p>Nothing to trade.</p>"
     costs = [name for name in listed.columns if name.startswith("expected_")]
-    heads = ["symbol", "side", "shares", "price", "value", "after", "weight before", "weight after"]
+    heads = ["side", "shares", "price", "value", "shares after", "weight before", "weight after"]
     heads += [name.replace("_", " ") for name in costs]
     rows = []
     for row in listed.to_dict(orient="records"):
         cells = [
-            escape(str(row["side"])),
-            number(row["shares"], 0 if float(row["shares"]).is_integer() else 4),
-            number(row["price"], 2),
-            number(row["value"], 0, sign=True),
-            number(row["shares_after"], 0 if float(row["shares_after"]).is_integer() else 4),
-            number(100 * row["weight_before"], 2),
-            number(100 * row["weight_after"], 2),
-            *(number(row[name], 2) for name in costs),
+            _words(row["side"]),
+            _shares(row["shares"]),
+            cell(row["price"], 2),
+            cell(row["value"], 0, sign=True),
+            _shares(row["shares_after"]),
+            cell(100 * row["weight_before"], 2),
+            cell(100 * row["weight_after"], 2),
+            *(cell(row[name], 2) for name in costs),
         ]
         rows.append((str(row["symbol"]), cells))
-    return _table(heads, rows)
+    return labelled_table("orders", "symbol", heads, rows)
 
 
-def _reasons_table(table: pd.DataFrame) -> str:
+def _reasons_table(key: str, table: pd.DataFrame) -> str:
     if table.empty:
         return "<p>None.</p>"
     numbers = [name for name in table.columns if name not in ("symbol", "direction", "why")]
-    heads = ["symbol", "", *(name.replace("_", " ") for name in numbers), "why"]
+    heads = ["direction", "why", *(name.replace("_", " ") for name in numbers)]
     rows = [
         (
             str(row["symbol"]),
-            [
-                escape(str(row["direction"])),
-                *(number(row[name], 2) for name in numbers),
-                escape(str(row["why"])),
-            ],
+            [_words(row["direction"]), _words(row["why"]), *(cell(row[name], 2) for name in numbers)],
         )
         for row in table.to_dict(orient="records")
     ]
-    return _table(heads, rows, kind="reasons")
+    return labelled_table(key, "symbol", heads, rows, kind="reasons")
 
 
-def _table(heads: list[str], rows: list[tuple[str, list[str]]], *, kind: str = "orders") -> str:
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for label, cells in rows
-    )
-    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def _shares(value: float) -> str:
+    return cell(value, 0 if float(value).is_integer() else 4)
+
+
+def _words(text: object) -> str:
+    return f"<td class=text>{escape(str(text))}</td>"

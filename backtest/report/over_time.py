@@ -25,8 +25,10 @@ __all__ = [
     "months_of",
     "names_traded_figure",
     "net_exposure_figure",
+    "trailing_figure",
     "turnover_figure",
     "volatility_figure",
+    "window_of",
 ]
 
 _HEIGHT = 320
@@ -50,19 +52,19 @@ def turnover_figure(comparison: Comparison) -> Figure:
     """Trades over the year before each date, as a multiple of wealth."""
     year = comparison.periods_per_year
     values = {name: year * series.turnover.mean(axis=0) for name, series in comparison.series.items()}
-    return _trailing(comparison, values, years=1.0, hover="%{y:.1f}×", suffix="×")
+    return trailing_figure(comparison, values, years=1.0, hover="%{y:.1f}×", suffix="×")
 
 
 def names_traded_figure(comparison: Comparison) -> Figure:
     """Share of names whose weight is changed, averaged over the year before each date."""
     values = {name: 100 * series.names_traded.mean(axis=0) for name, series in comparison.series.items()}
-    return _trailing(comparison, values, years=1.0, hover="%{y:.1f}%", suffix="%")
+    return trailing_figure(comparison, values, years=1.0, hover="%{y:.1f}%", suffix="%")
 
 
 def leverage_figure(comparison: Comparison) -> Figure:
     """Longs plus shorts, averaged over the quarter before each date."""
     values = {name: series.leverage.mean(axis=0) for name, series in comparison.series.items()}
-    return _trailing(comparison, values, years=0.25, hover="%{y:.2f}×", suffix="×")
+    return trailing_figure(comparison, values, years=0.25, hover="%{y:.2f}×", suffix="×")
 
 
 def net_exposure_figure(comparison: Comparison) -> Figure:
@@ -70,7 +72,7 @@ def net_exposure_figure(comparison: Comparison) -> Figure:
     values = {
         name: 100 * np.nan_to_num(result.net_exposure).mean(axis=0) for name, result in comparison.results.items()
     }
-    figure = _trailing(comparison, values, years=0.25, hover="%{y:.1f}%", suffix="%")
+    figure = trailing_figure(comparison, values, years=0.25, hover="%{y:.1f}%", suffix="%")
     neutral = max(float(np.abs(value).max()) for value in values.values()) < 1.0
     # Rounding errors of a neutral book must not look like positions.
     figure.update_yaxes(range=[-1.0, 1.0] if neutral else None, rangemode="normal", zeroline=True)
@@ -80,7 +82,7 @@ def net_exposure_figure(comparison: Comparison) -> Figure:
 def volatility_figure(comparison: Comparison) -> Figure:
     """Standard deviation of net return over the year before each date, annual, averaged over seeds."""
     figure = blank_figure(height=_HEIGHT)
-    window = _window(comparison, years=1.0)
+    window = window_of(comparison, years=1.0)
     dates = comparison.dates[window - 1 :]
     kept = rows_drawn(len(dates))
     for name, series in comparison.series.items():
@@ -123,16 +125,17 @@ def months_of(comparison: Comparison) -> Mapping[str, pd.Series]:
     }
 
 
-def _window(comparison: Comparison, *, years: float) -> int:
+def window_of(comparison: Comparison, *, years: float) -> int:
+    """Return the number of periods in so many years, at most half of those there are."""
     return max(1, min(round(years * comparison.periods_per_year), len(comparison.dates) // 2))
 
 
-def _trailing(
+def trailing_figure(
     comparison: Comparison, values: Mapping[str, np.ndarray], *, years: float, hover: str, suffix: str
 ) -> Figure:
     """Draw the mean of each objective's values (S,) over the years before each date."""
     figure = blank_figure(height=_HEIGHT)
-    window = _window(comparison, years=years)
+    window = window_of(comparison, years=years)
     dates = comparison.dates[window - 1 :]
     kept = rows_drawn(len(dates))
     highest = 0.0

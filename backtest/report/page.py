@@ -8,7 +8,6 @@ or not at all.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -16,21 +15,34 @@ from typing import TYPE_CHECKING
 
 from backtest.analysis.comparison import plain
 from backtest.analysis.summary import members
-from backtest.report.charts import Chart, charts_of
+from backtest.report.chart_cards import card_html, chart_scripts
+from backtest.report.charts import CHARTS, SOLVER_CHARTS, Chart, charts_of
 from backtest.report.details import EVENTS_NOTE, assets_html, events_html, months_html
-from backtest.report.drawing import DARK
 from backtest.report.frame import framed, part
-from backtest.report.tables import differences_html, measures_html, number, paths_html, settings_html, training_html
+from backtest.report.recorded_series import SERIES, write_series
+from backtest.report.solver_health import HEALTH_NOTE, TIMES_NOTE, has_solves, health_html, times_html
+from backtest.report.tables import (
+    differences_html,
+    measures_html,
+    number,
+    paths_html,
+    settings_html,
+    training_html,
+    typeset,
+)
 from backtest.whole_files import write_text
 
 if TYPE_CHECKING:
     from backtest.analysis.comparison import Comparison, Difference
 
-__all__ = ["page_html", "write_report"]
+__all__ = ["page_html", "without_clock", "write_report"]
+
+CLOCK = ("<!-- what the clock said -->", "<!-- no clock from here on -->")
+"""Around the one part of the page that is not the same when a run is repeated."""
 
 
 def write_report(comparison: Comparison, directory: str | Path) -> Path:
-    """Write report.html and comparison.json of a `comparison` into `directory`, made if need be.
+    """Write report.html, comparison.json and series.parquet of a `comparison` into `directory`, made if need be.
 
     Each file is written beside its place and moved into it, so that an interrupted run never leaves half a file.
 
@@ -41,6 +53,7 @@ def write_report(comparison: Comparison, directory: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
     write_text(folder / "comparison.json", document + "\n")
+    write_series(comparison, folder / SERIES)
     page = folder / "report.html"
     write_text(page, page_html(comparison))
     return page
@@ -48,32 +61,29 @@ def write_report(comparison: Comparison, directory: str | Path) -> Path:
 
 def page_html(comparison: Comparison) -> str:
     """The whole page as text: the verdict in words, the charts, every number, every setting."""
-    from plotly.offline import get_plotlyjs
-
-    charts = {chart.key: chart.draw(comparison).to_json() for chart in charts_of(comparison)}
-    data = "".join(
-        f'<script type="application/json" id="data-{key}">{_inert(text)}</script>' for key, text in charts.items()
-    )
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in comparison.notes)
     title = _headline(comparison)
     body = f"""<header>
 <p class="kicker">{escape(" · ".join(comparison.results))}</p>
 <h1>{escape(title)}</h1>
 {"".join(_clause(difference) for difference in comparison.headline)}
-{"".join(f'<p class="sample">{escape(_typeset(reading))}.</p>' for reading in comparison.readings)}
+{"".join(f'<p class="sample">{escape(typeset(reading))}.</p>' for reading in comparison.readings)}
 <p class="sample">{escape(comparison.sample[0].upper() + comparison.sample[1:])}. {_reading(comparison)}</p>
 {notes}
 </header>
 <div class="grid">
-{"".join(_card(chart, comparison) for chart in charts_of(comparison))}
+{"".join(_card(chart, comparison) for chart in charts_of(comparison, CHARTS))}
 {"".join(_sections(comparison))}
 </div>"""
-    scripts = f"""<script type="application/json" id="palette">{_inert(json.dumps(DARK))}</script>
-{data}
-<script>{get_plotlyjs()}</script>
-<script>{part("page.js")}</script>
-<script>{part("tables.js")}</script>"""
+    figures = {chart.key: chart.draw(comparison) for chart in charts_of(comparison)}
+    scripts = f"{chart_scripts(figures)}<script>{part('tables.js')}</script>"
     return framed(title, body, scripts=scripts, images="data: blob:")
+
+
+def without_clock(page: str) -> str:
+    """Return a page without the times of its decisions: of a run that is repeated it has the same bytes."""
+    before, rest = page.split(CLOCK[0])
+    return before + rest.split(CLOCK[1])[1]
 
 
 def _headline(comparison: Comparison) -> str:
@@ -96,12 +106,7 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _clause(difference: Difference) -> str:
-    return f'<p class="verdict">{escape(_typeset(difference.sentence))}.</p>'
-
-
-def _typeset(sentence: str) -> str:
-    """Hyphens that mean minus as minus signs; those inside names stay."""
-    return re.sub(r"(?<![\w])-(?=[\s\d])", "−", sentence)
+    return f'<p class="verdict">{escape(typeset(difference.sentence))}.</p>'
 
 
 def _reading(comparison: Comparison) -> str:
@@ -129,13 +134,8 @@ def _pairs_note(comparison: Comparison) -> str:
 def _card(chart: Chart, comparison: Comparison) -> str:
     # Where each seed has a book in several paths, every line and ring is of books.
     member = members(comparison.n_paths)
-    title, unit, caption = (escape(text.replace("seed", member)) for text in (chart.title, chart.unit, chart.caption))
-    return (
-        f'<figure class="card {chart.span}"><h2>{title}</h2>'
-        f'<p class="unit">{unit}</p>'
-        f'<div data-chart="{chart.key}" role="img" aria-label="{title}, {unit}"></div>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    title, unit, caption = (text.replace("seed", member) for text in (chart.title, chart.unit, chart.caption))
+    return card_html(chart.key, title, unit, caption, span=chart.span)
 
 
 def _sections(comparison: Comparison) -> Iterator[str]:
@@ -149,6 +149,12 @@ def _sections(comparison: Comparison) -> Iterator[str]:
         yield _section(f"Over {comparison.n_paths} backtest paths", spread, paths_html(comparison))
     if comparison.differences:
         yield _section("Every pair", _pairs_note(comparison), differences_html(comparison))
+    if has_solves(comparison):
+        yield from (_card(chart, comparison) for chart in charts_of(comparison, SOLVER_CHARTS))
+        yield _section("Solver health", HEALTH_NOTE, health_html(comparison))
+    else:
+        yield _section("Solver health", "", "<p>No solver was asked: the weights came from rules.</p>")
+    yield f"{CLOCK[0]}{_section('Time of decisions', TIMES_NOTE, times_html(comparison))}{CLOCK[1]}"
     yield _section("Solver and market events", EVENTS_NOTE, events_html(comparison))
     yield _folded(
         "Month by month",
@@ -164,22 +170,22 @@ def _sections(comparison: Comparison) -> Iterator[str]:
             '<details class="card wide"><summary>Training, window by window</summary>'
             f"{training_html(plain(comparison.training))}</details>"
         )
-    yield _section("Every setting", "", settings_html(plain(comparison.settings)))
+    yield _folded("Every setting", "", settings_html(plain(comparison.settings)))
 
 
 def _section(title: str, unit: str, body: str) -> str:
-    below = f'<p class="unit">{escape(unit)}</p>' if unit else ""
+    below = f'<p class="unit">{escape(_sentences(unit))}</p>' if unit else ""
     head = f"<h2>{escape(title)}</h2>{below}"
     return f'<section class="card wide">{head}<div class="scroll">{body}</div></section>'
 
 
+def _sentences(text: str) -> str:
+    """A note of several sentences begins and ends as one; a unit stays as it is."""
+    return f"{text[0].upper()}{text[1:]}." if ". " in text else text
+
+
 def _folded(title: str, unit: str, body: str) -> str:
     return (
-        f'<details class="card wide"><summary>{escape(title)}</summary><p class="unit">{escape(unit)}</p>'
+        f'<details class="card wide"><summary>{escape(title)}</summary><p class="unit">{escape(_sentences(unit))}</p>'
         f'<div class="scroll">{body}</div></details>'
     )
-
-
-def _inert(text: str) -> str:
-    """JSON that cannot close the script element it stands in."""
-    return text.replace("<", "\\u003c")

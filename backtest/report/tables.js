@@ -49,7 +49,10 @@ for (const table of document.querySelectorAll("table[data-sort]")) {
 for (const table of document.querySelectorAll("table[data-csv]")) {
   const button = document.createElement("button");
   button.className = "csv";
-  button.textContent = "Download CSV";
+  button.innerHTML = "<span>Download </span>CSV";
+  button.setAttribute("aria-label", "Download CSV of this table");
   button.addEventListener("click", () => save(table.dataset.csv + ".csv", csvOf(table)));
-  table.closest(".scroll").before(button);
+  const section = table.closest("section.card");
+  if (section) section.append(button);
+  else table.closest(".scroll").before(button);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
@@ -19,17 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNDEFINED",
+    "breakable",
     "cell",
     "comparison_html",
     "comparison_table",
     "differences_html",
     "flat_settings",
+    "labelled_table",
     "measures_html",
     "number",
     "paths_html",
     "print_comparison",
     "settings_html",
     "training_html",
+    "typeset",
 ]
 
 UNDEFINED = "–"
@@ -48,6 +52,45 @@ def cell(value: float, digits: int, *, sign: bool = False) -> str:
     """A number in a table: shown with the digits worth reading, kept whole for sorting and for the CSV file."""
     kept = f' data-value="{float(value)!r}"' if np.isfinite(value) else ' data-value=""'
     return f"<td{kept}>{number(value, digits, sign=sign)}</td>"
+
+
+def labelled_table(
+    key: str,
+    corner: str,
+    heads: Sequence[str],
+    body: Sequence[tuple[str, Sequence[str]]],
+    *,
+    sorts: bool = True,
+    kind: str = "",
+) -> str:
+    """A table that downloads, and sorts unless its rows are of different kinds.
+
+    Args:
+        key: name of its CSV file.
+        corner: head of the labels.
+        heads: of the other columns.
+        body: a row has its label and its cells, which are HTML.
+        sorts: whether a click on a head sorts.
+        kind: its class in the page's style.
+    """
+    # A head stands where its column does: words to the left, numbers to the right.
+    words = [bool(body) and body[0][1][place].startswith("<td class=text") for place in range(len(heads))]
+    head = "".join(
+        f'<th scope="col"{" class=text" if left else ""}>{escape(text)}</th>'
+        for text, left in zip(heads, words, strict=True)
+    )
+    rows = "".join(f'<tr><th scope="row">{escape(label)}</th>{"".join(cells)}</tr>' for label, cells in body)
+    sort = " data-sort" if sorts else ""
+    return (
+        f'<table class="{kind}"{sort} data-csv="{key}"><thead><tr><th scope="col">{escape(corner)}</th>{head}'
+        f"</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def typeset(sentence: str) -> str:
+    """Minus and times signs where they are meant, not inside names; intervals that are not broken over lines."""
+    sentence = re.sub(r"\[([^\]]*), ([^\]]*)\]", "[\\1,\u00a0\\2]", sentence)
+    return re.sub(r"(?<![\w])-(?=[\s\d])", "−", re.sub(r" x (?=\d)", " × ", sentence))
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -185,9 +228,15 @@ def paths_html(comparison: Comparison) -> str:
 def settings_html(settings: Mapping[str, Any]) -> str:
     """Every setting, nested names joined by dots."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in flat_settings(settings)
+        f'<tr><th scope="row">{breakable(key)}</th><td>{escape(value)}</td></tr>'
+        for key, value in flat_settings(settings)
     )
     return f'<table class="settings" data-csv="settings"><tbody>{rows}</tbody></table>'
+
+
+def breakable(name: str) -> str:
+    """A dotted name that may be broken behind its dots and underscores."""
+    return re.sub(r"([._])", r"\1<wbr>", escape(name))
 
 
 def flat_settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -222,6 +271,9 @@ def _flat(value: Mapping[str, Any], prefix: str = "", *, exact: bool) -> list[tu
         name = f"{prefix}{key}"
         if isinstance(item, Mapping):
             pairs += _flat(item, f"{name}.", exact=exact) or [(name, UNDEFINED)]
+        elif exact and isinstance(item, list) and item and all(isinstance(element, Mapping) for element in item):
+            for number_of, element in enumerate(item, start=1):
+                pairs += _flat(element, f"{name}.{number_of}.", exact=exact)
         elif not isinstance(item, list):
             pairs.append((name, _text(item, exact=exact)))
         elif exact or not any(isinstance(element, list | Mapping) for element in item):

@@ -27,7 +27,7 @@ def weight_figure(weights: pd.DataFrame, *, groups: Mapping[Hashable, str] | Non
     Names go from the most to the least weight under aligned, group by group.
 
     Args:
-        weights: from `backtest.training.gradient_weights`.
+        weights: a row an asset, as `backtest.training.gradient_weights` returns them.
         groups: a word for each asset, such as "cheap" and "dear"; groups stand in the order they are first met in.
         height: pixels.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Literal
 
 import numpy as np
@@ -83,7 +84,9 @@ def ordered_shares(settings: Settings, policy: Policy, record: Record, state: St
             record.note(row, book, column, "left the universe", f"sells {held[book, column]:.6g}")
     # Copies: what a policy writes on them is its own.
     known = seen.copy() if alive.all() else np.where(alive[:, None], seen, 0.0)
+    begun = perf_counter()
     decision = policy.decide(p.copy(), known, state.market, free)
+    record.seconds[row - record.start] = perf_counter() - begun
     q = record.accept(decision, row=row, held=seen, tradable=free, on_failure=settings.on_failure)
     if settings.execution.whole_shares:
         return _whole_shares(settings, policy, record, state, q, tradable)

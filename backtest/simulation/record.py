@@ -12,7 +12,10 @@ import torch
 from backtest.costs import Cost
 from backtest.errors import SimulationError, SolverError
 from backtest.market import MarketPanel
+from backtest.simulation.decision_times import DecisionTimes
 from backtest.simulation.policies import Decision
+from backtest.simulation.policies.base import NOT_ASKED
+from backtest.simulation.predicted_risk import predicted_volatility
 from backtest.simulation.quotes import Quotes
 from backtest.simulation.result import SimulationResult
 
@@ -64,6 +67,13 @@ class Record:
         # Orders filled at the close of their decision: the quotes have both already.
         filled = ("fill_prices", "returns_from_fill") if before_fill else ()
         self.by_asset = {name: np.full((n_periods, n_assets), np.nan) for name in filled}
+        shape = (n_books, n_periods)
+        self.solves = {
+            "solve_statuses": np.full(shape, NOT_ASKED, dtype=np.int8),
+            "solve_residuals": np.full(shape, np.nan),
+            "solve_iterations": np.full(shape, NOT_ASKED, dtype=np.int32),
+        }
+        self.seconds = np.full(n_periods, np.nan)
         self.ruined = np.zeros(n_books, dtype=bool)
         self.events: list[Event] = []
         self._kept_events = 0
@@ -87,6 +97,7 @@ class Record:
         wanted = np.array(decision.q, dtype=np.float64)
         if wanted.shape != held.shape:
             raise SimulationError(f"the policy returned shape {wanted.shape}, expected {held.shape}: (books, assets)")
+        self._keep_solves(decision, row - self.start)
         for book, why in decision.failures.items():
             if self.ruined[book]:
                 continue
@@ -114,6 +125,21 @@ class Record:
             detail = f"wants {wanted[book, column]:.6g}, keeps {held[book, column]:.6g}"
             self.note(row, book, column, "untradable", detail)
         return np.where(tradable, wanted, held)
+
+    def _keep_solves(self, decision: Decision, period: int) -> None:
+        """Write down how a solver came to the decision of a period; in books that are stopped there is none."""
+        if decision.solves is None:
+            return
+        alive = ~self.ruined
+        given = (decision.solves.statuses, decision.solves.residuals, decision.solves.iterations)
+        for kept, values in zip(self.solves.values(), given, strict=True):
+            if np.shape(values) != alive.shape:
+                raise SimulationError(
+                    f"the policy's decision has solves of shape {np.shape(values)}, expected {alive.shape}: one a book"
+                )
+            # Which NaN it is, is not the policy's to say: a book's are the same bits among others and alone.
+            finite = np.where(np.isnan(values), np.nan, values) if kept.dtype.kind == "f" else values
+            kept[alive, period] = finite[alive]
 
     def add(
         self,
@@ -185,7 +211,7 @@ class Record:
         return {
             # The first wealth is given; that after each period comes with it.
             "wealth": (self.wealth[:, 1:], 1),
-            **{name: (values, 1) for name, values in (self.by_period | self.weights).items()},
+            **{name: (values, 1) for name, values in (self.by_period | self.weights | self.solves).items()},
             **{f"cost:{name}": (values, 1) for name, values in self.costs.items()},
             **{name: (values, 0) for name, values in self.by_asset.items()},
         }
@@ -218,6 +244,8 @@ class Record:
             opinions=valued,
             utility=net - sum(valued.values(), np.zeros_like(net)),
             **self.by_period,
+            **self.solves,
+            predicted_volatility=predicted_volatility(opinions, valued),
             asset_costs=self.asset_costs,
             positions=self.weights["positions"],
             held=self.weights["held"],
@@ -227,6 +255,7 @@ class Record:
             whole_shares=whole_shares,
             ruined=self.ruined,
             events=events.astype({"date": self.panel.dates.dtype}),
+            times=DecisionTimes(len(self.names), self.seconds),
         )
 
     def _opinion(self, name: str, cost: Cost, *, in_currency: bool) -> np.ndarray:

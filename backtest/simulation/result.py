@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from backtest.errors import SettingsError, SimulationError
+from backtest.simulation.decision_times import DecisionTimes
 from backtest.simulation.exports import to_portfolio, write_tables
 from backtest.simulation.saving import read_fields, write_fields
 from backtest.simulation.trades import round_trips_of, trades_of
@@ -22,6 +23,9 @@ SHARED = ("fill_prices", "returns_from_fill")
 """Arrays that all books share."""
 
 ByAsset = Literal["positions", "held", "shares", "shares_traded", "gains"]
+
+NOT_SAVED = "times"
+"""The one field that is not the same when a run is repeated."""
 
 MOST_SHOWN = 10
 """Books in a printed result."""
@@ -53,6 +57,14 @@ class SimulationResult:
         turnover: (B, S) sum of |trade|.
         leverage: (B, S) sum of |weight| after trading.
         net_exposure: (B, S) sum of weights after trading.
+        predicted_volatility: (B, S) standard deviation of the period's return that the risk model predicted for the
+            positions taken; None where the costs have none, or more than one.
+        solve_statuses: (B, S) int8, how the solver's problem of each decision ended, a `backtest.solver.Status`; -1
+            where no solver was asked.
+        solve_residuals: (B, S) relative error by which the solver judged it, solved up to 1e-9: of its dual's
+            gradient, from which constraints and exposures are missed, or of all optimality conditions where the method
+            has no such measure. NaN where none was asked.
+        solve_iterations: (B, S) int32, Newton steps or steps of the interior-point method; -1 where none was asked.
         positions: (B, S, N) weights after trading.
         held: (B, S, N) weights before trading.
         before_fill: (B, S, N) what each name earned from the decision to the fill, a fraction of wealth at the
@@ -70,6 +82,7 @@ class SimulationResult:
             not be placed), "unfilled" (an order that was not filled, or not whole), "rounding" (a limit that whole
             shares exceed), "left the universe" (sold), "missing price" (held at its last one), "split", "dividend",
             "spin-off", "delisted", "ruined".
+        times: wall-clock time of each decision; None in a result that was loaded.
     """
 
     names: tuple[str, ...]
@@ -89,6 +102,10 @@ class SimulationResult:
     turnover: np.ndarray
     leverage: np.ndarray
     net_exposure: np.ndarray
+    predicted_volatility: np.ndarray | None
+    solve_statuses: np.ndarray
+    solve_residuals: np.ndarray
+    solve_iterations: np.ndarray
     positions: np.ndarray
     held: np.ndarray
     before_fill: np.ndarray | None
@@ -100,6 +117,7 @@ class SimulationResult:
     whole_shares: bool
     ruined: np.ndarray
     events: pd.DataFrame
+    times: DecisionTimes | None = None
 
     def __repr__(self) -> str:
         """Return what there is, and a line a book: means of its periods, a year where a rate."""
@@ -318,8 +336,11 @@ class SimulationResult:
         return to_portfolio(self, name, charged=charged)
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one file at `path`, which is there whole or, if cut off, as it was before; see `load`."""
-        write_fields(Path(path), {field.name: getattr(self, field.name) for field in fields(self)})
+        """Write all but `times` to one file at `path`, which is there whole or, if cut off, as it was before.
+
+        See `load`.
+        """
+        write_fields(Path(path), {name: getattr(self, name) for name in _saved()})
 
     @classmethod
     def load(cls, path: str | Path) -> SimulationResult:
@@ -328,7 +349,11 @@ class SimulationResult:
         Raises:
             DataError: the file is not there, damaged, cut short, of another kind or of another version.
         """
-        return cls(**read_fields(Path(path), tuple(field.name for field in fields(cls))))
+        return cls(**read_fields(Path(path), _saved()))
+
+
+def _saved() -> tuple[str, ...]:
+    return tuple(field.name for field in fields(SimulationResult) if field.name != NOT_SAVED)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

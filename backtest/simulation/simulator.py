@@ -8,6 +8,7 @@ at r, let splits, dividends and delistings happen, mark at the close, check the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,8 @@ from backtest.simulation.record import Record
 from backtest.simulation.result import SimulationResult
 
 __all__ = ["simulate"]
+
+_log = logging.getLogger(__name__)
 
 
 def simulate(
@@ -142,7 +145,26 @@ def simulate(
                 kept.keep(record, prepared, ledger, row + 1)
             done(row - start + 1, end - start)
     opinions = [(name, cost) for name, cost in parts if not cost.cash]
-    return record.result(opinions, quotes, whole_shares=execution.whole_shares, in_currency=settings.in_currency)
+    result = record.result(opinions, quotes, whole_shares=execution.whole_shares, in_currency=settings.in_currency)
+    _log_what_happened(result)
+    return result
+
+
+def _log_what_happened(result: SimulationResult) -> None:
+    n_books, n_periods = result.net.shape
+    span = f"{result.dates[0]:%Y-%m-%d} to {result.dates[-1]:%Y-%m-%d}" if n_periods else "no period"
+    _log.info("simulated: %d books of %d periods, %s", n_books, n_periods, span)
+    failed = result.events[result.events["kind"] == "failed"]
+    if len(failed):
+        first = failed.iloc[0]
+        _log.warning(
+            "%d of %d decisions failed, and what was held stayed: first %s on %s: %s",
+            len(failed),
+            n_books * n_periods,
+            first["name"],
+            f"{first['date']:%Y-%m-%d}",
+            first["detail"],
+        )
 
 
 def _is_row_count(lag: Any) -> bool:

@@ -140,7 +140,7 @@ class PositionSolver:
                 first = start.recall(keys, count_multipliers(problem), batch.p)
             elif not needs_cone_solver(problem):
                 first = start
-            optimum, statuses = solve_problem(problem, bad_input, first)
+            optimum, statuses, _ = solve_problem(problem, bad_input, first)
             if isinstance(start, WarmStarts) and isinstance(optimum, Optimum):
                 assert keys is not None
                 start.remember(keys, optimum.point.z, statuses <= Status.INACCURATE)

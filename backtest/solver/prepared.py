@@ -37,11 +37,15 @@ class PreparedSolution:
     Attributes:
         q: (B, N) weights after trading; what was held in a row that has no solution.
         statuses: (B,) int8 of `Status`.
+        residuals: (B,) relative error that each row is judged by, of the solver's own equations; NaN of bad input.
+        iterations: (B,) int32, Newton steps, or steps of the interior-point method.
         problems: the problem of each row, of one row, whose status is not "solved"; valid until the next call.
     """
 
     q: np.ndarray
     statuses: np.ndarray
+    residuals: np.ndarray
+    iterations: np.ndarray
     problems: dict[int, CanonicalProblem] = field(default_factory=dict)
 
 
@@ -78,26 +82,29 @@ class PreparedSolver:
         with torch.no_grad():
             q, forecast = held.copy(), np.where(tradable, p, 0.0)
             statuses = np.full(len(p), _FAILED, dtype=np.int8)
+            residuals, iterations = np.full(len(p), np.nan), np.zeros(len(p), dtype=np.int32)
             if not (np.isfinite(held).all() and np.isfinite(forecast).all()):
                 bad = ~(np.isfinite(held) & np.isfinite(forecast)).all(axis=1)
                 statuses[bad] = Status.BAD_INPUT
                 forecast, held = np.where(bad[:, None], 0.0, forecast), np.where(bad[:, None], 0.0, held)
             base = self._lowered(held, market)
             if self._arrays is not None:
-                x, solved = self._solve_arrays(self._arrays, forecast, tradable)
+                x, solved, error, steps = self._solve_arrays(self._arrays, forecast, tradable)
                 solved &= self._by_arrays & (statuses == _FAILED)
                 q[solved], statuses[solved] = x[solved], _SOLVED
+                residuals[solved], iterations[solved] = error[solved], steps[solved]
             problems: dict[int, CanonicalProblem] = {}
             for row in np.flatnonzero(statuses == _FAILED).tolist():
                 # What the compiled method does not solve is solved alone, so that no row depends on the others.
                 problem = self._row(base, forecast, tradable, row)
-                optimum, found = solve_problem(problem, torch.zeros(1, dtype=torch.bool))
-                statuses[row] = int(found[0])
+                optimum, found, judged = solve_problem(problem, torch.zeros(1, dtype=torch.bool))
+                statuses[row], residuals[row] = int(found[0]), float(judged[0])
+                iterations[row] = int(optimum.iterations[0])
                 if statuses[row] != _SOLVED:
                     problems[row] = problem
                 if statuses[row] <= Status.INACCURATE:
                     q[row] = optimum.x[0].numpy()
-            return PreparedSolution(q, statuses, problems)
+            return PreparedSolution(q, statuses, residuals, iterations, problems)
 
     def _lowered(self, held: np.ndarray, market: MarketSnapshot | None) -> CanonicalProblem:
         """Return the problem but for its forecast, which is 0, and what cannot be traded."""
@@ -140,14 +147,14 @@ class PreparedSolver:
 
     def _solve_arrays(
         self, arrays: PreparedArrays, forecast: np.ndarray, tradable: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights (B, N) that the compiled method finds, and which rows it solves (B,)."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the weights (B, N) that the compiled method finds, which rows it solves, errors and steps (B,)."""
         rows, kind = arrays.rows(forecast, self._held.numpy(), tradable)
-        _, x, _, error, unbounded, _ = maximise_arrays(rows, kind, None)
+        _, x, _, error, unbounded, steps = maximise_arrays(rows, kind, None)
         solved: np.ndarray = (error <= SOLVED) & ~unbounded
         if not np.isfinite(x).all() or (rows.lower > rows.upper).any():
             solved &= np.isfinite(x).all(axis=1) & ~(rows.lower > rows.upper).any(axis=1)
-        return x, solved
+        return x, solved, error, steps
 
     def _row(self, base: CanonicalProblem, forecast: np.ndarray, tradable: np.ndarray, row: int) -> CanonicalProblem:
         """Return the problem of one row."""

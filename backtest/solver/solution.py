@@ -172,8 +172,8 @@ def _multipliers(problem: CanonicalProblem, optimum: Optimum) -> Multipliers:
     return Multipliers.of(problem, z, optimum.limit_multipliers)
 
 
-def status_of(problem: CanonicalProblem, optimum: Optimum, bad_input: Tensor) -> Tensor:
-    """Return the `Status` of each row (B,) from where the solver ended.
+def status_of(problem: CanonicalProblem, optimum: Optimum, bad_input: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the `Status` of each row (B,) from where the solver ended, and the relative error it was judged by (B,).
 
     That the method did not converge is only a sign that constraints contradict each other, or that nothing bounds the
     positions; whether it is so is asked of linear programs.
@@ -197,4 +197,4 @@ def status_of(problem: CanonicalProblem, optimum: Optimum, bad_input: Tensor) ->
         elif len(endless_direction(one)):
             status[row] = int(Status.UNBOUNDED)
     status[bad_input] = int(Status.BAD_INPUT)
-    return status
+    return status, error

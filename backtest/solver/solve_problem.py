@@ -9,6 +9,7 @@ from torch import Tensor
 
 from backtest.solver.canonical import CanonicalProblem
 from backtest.solver.conic import ConicSolution, needs_cone_solver, solve_conic
+from backtest.solver.curve_models import start_from_model
 from backtest.solver.optimise import optimise
 from backtest.solver.optimum import Optimum
 from backtest.solver.solution import Status, status_of
@@ -20,7 +21,7 @@ _UNFINISHED = torch.tensor([int(Status.INACCURATE), int(Status.FAILED)], dtype=t
 
 def solve_problem(
     problem: CanonicalProblem, bad_input: Tensor, start: Tensor | None = None
-) -> tuple[Optimum | ConicSolution, Tensor]:
+) -> tuple[Optimum | ConicSolution, Tensor, Tensor]:
     """Solve a batch.
 
     Args:
@@ -29,16 +30,19 @@ def solve_problem(
         start: (B, R) multipliers to start from; None starts cold. A problem for the cone solver takes none.
 
     Returns:
-        Where the solver ended, and the `Status` of each row (B,).
+        Where the solver ended; the `Status` of each row (B,); and the relative error it was judged by (B,).
     """
     if needs_cone_solver(problem):
         found = solve_conic(problem)
         found = replace(found, solution_map=found.solution_map.silenced(bad_input))
-        return found, torch.where(bad_input, int(Status.BAD_INPUT), found.statuses)
-    optimum = optimise(problem, start)
-    statuses = status_of(problem, optimum, bad_input)
-    if start is not None and bool(torch.isin(statuses.cpu(), _UNFINISHED).any()):
-        # A start far from the solution can leave a row where digits are lost: all begin anew.
-        optimum = optimise(problem)
-        statuses = status_of(problem, optimum, bad_input)
-    return optimum, statuses
+        return found, torch.where(bad_input, int(Status.BAD_INPUT), found.statuses), found.residual
+    own = start_from_model(problem) if start is None else None
+    optimum = optimise(problem, start if own is None else own)
+    statuses, errors = status_of(problem, optimum, bad_input)
+    unfinished = torch.isin(statuses.cpu(), _UNFINISHED)
+    if not bool(unfinished.any()) or (start is None and own is None):
+        return optimum, statuses, errors
+    # A start far from the solution can leave a row where digits are lost. All begin anew; from a start of the solver's
+    # own only those, as the others must not depend on them.
+    optimum = optimise(problem, None if own is None else torch.where(unfinished.to(own.device)[:, None], 0.0, own))
+    return optimum, *status_of(problem, optimum, bad_input)

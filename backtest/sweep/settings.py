@@ -108,6 +108,8 @@ def _cell(run: Mapping[str, Any], model: str, of_model: Mapping[str, Any], cost:
         document["costs"] = {**_table(run, "costs"), **level}
     if not document.keys() & {"prices", "dataset", "market"}:
         raise SettingsError("run: give prices, dataset or market: which data the sweep is about")
+    if document.get("strategies"):
+        raise SettingsError("run.strategies: a sweep trains models: compare strategies with backtest run")
     if document.get("combinatorial") is not None:
         raise SettingsError(
             "run.combinatorial: a sweep walks forward, for it chooses among many and its table is by window: leave it "

@@ -1,13 +1,16 @@
 """The site's pages that live outside docs/, so that links work both on a code host and on the site.
 
-README.md is the home page. Every other file that a page links to (a strategy, the change log) gets a page of its own
+README.md is the home page. Every other file that a page links to (a strategy, a notebook) has a page of its own
 under repository/. Nothing is copied by hand, so nothing can go stale.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
+from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,9 @@ def on_files(files: Files, *, config: Any) -> Files:
     files.append(File.generated(config, "index.md", content=page_of("README.md")))
     while waiting:
         path = waiting.pop()
-        if not path.endswith(".md"):
+        if not path.endswith((".md", ".ipynb")):
             continue
-        for match in LINK.finditer((ROOT / path).read_text(encoding="utf-8")):
+        for match in LINK.finditer(prose_of(path)):
             target = target_of(match, path)
             if target in seen or target.startswith("docs/") or not (ROOT / target).is_file():
                 continue
@@ -78,4 +81,37 @@ def page_of(path: str) -> str:
     text = (ROOT / path).read_text(encoding="utf-8")
     if path.endswith(".md"):
         return text
+    if path.endswith(".ipynb"):
+        return "\n\n".join(parts_of(json.loads(text)))
     return f"# {path}\n\n```{LANGUAGES.get(Path(path).suffix, 'text')}\n{text}```\n"
+
+
+def prose_of(path: str) -> str:
+    """Return what a page or a notebook says, in which links are looked for."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.endswith(".md"):
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def parts_of(notebook: dict[str, Any]) -> Iterator[str]:
+    """Say a notebook in Markdown, cell by cell: its prose, its code, and what the code printed and drew."""
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield source
+            continue
+        yield f"```python\n{source}\n```"
+        for output in cell["outputs"]:
+            data = {
+                kind: "".join(part) for kind, part in output.get("data", {}).items() if isinstance(part, str | list)
+            }
+            if "image/png" in data:
+                picture = data["image/png"].replace("\n", "")
+                yield f'<img alt="chart" src="data:image/png;base64,{picture}">'
+            elif "text/html" in data:
+                # Without blank lines, which would end the block of HTML.
+                yield re.sub(r"\n\s*", "\n", f'<div class="output">\n{data["text/html"]}\n</div>')
+            else:
+                yield f"<pre>{escape(data.get('text/plain', '') or ''.join(output.get('text', '')))}</pre>"

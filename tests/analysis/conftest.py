@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from backtest.analysis import Comparison
+from backtest.simulation.decision_times import DecisionTimes
 
 
 def stand_in(gross, *, cost=0.001, borrow=0.0002, interest=0.0, opinion=0.0005, ruined_at=None):
@@ -48,6 +49,11 @@ def stand_in(gross, *, cost=0.001, borrow=0.0002, interest=0.0, opinion=0.0005, 
         held=held,
         ruined=ruined,
         net_exposure=positions.sum(axis=2),
+        predicted_volatility=np.where(np.isnan(net), np.nan, 0.02),
+        solve_statuses=np.where(np.isnan(net), -1, 0).astype(np.int8),
+        solve_residuals=np.where(np.isnan(net), np.nan, 1e-14),
+        solve_iterations=np.where(np.isnan(net), -1, 5).astype(np.int32),
+        times=DecisionTimes(n_seeds, np.full(n_dates, 2e-3)),
         assets=pd.Index(["AA", "BB", "CC", "DD"]),
         asset_costs={name: np.nansum(paid, axis=1)[:, None] * [0.5, 0.3, 0.2, 0.0] for name, paid in costs.items()},
         events=pd.DataFrame(columns=["date", "name", "asset", "kind", "detail"]),

@@ -374,3 +374,19 @@ def test_blocks_longer_than_what_a_warm_up_leaves_are_cut_to_it(make_comparison,
     forward = make_comparison(gross, block=60).differences[0].equal_risk_forward
 
     assert forward.interval.block == forward.interval.n_periods == N_DATES - 53
+
+
+def test_pairs_are_the_differences_with_their_intervals_in_percent(make_comparison, gross):
+    comparison = make_comparison(gross)
+
+    pairs = comparison.pairs()
+
+    for difference in comparison.differences:
+        row = pairs.loc[(difference.quantity, f"{difference.a} - {difference.b}")]
+        assert row["difference (% a year)"] == 100 * difference.interval.mean
+        assert row["low (% a year)"] < row["difference (% a year)"] < row["high (% a year)"]
+        assert row["shown"] == difference.interval.excludes_zero
+        assert row["could show (% a year)"] == pytest.approx(
+            100 * difference.power.to_dict()["smallest_difference"], rel=1e-12
+        )
+    assert len(pairs) == len(comparison.differences)

@@ -51,6 +51,21 @@ def test_a_linear_signal_is_recovered_by_regression_and_has_the_stated_size() ->
     assert market.expected_returns.std() == pytest.approx(2e-3, rel=0.02)
 
 
+@pytest.mark.parametrize("aligned", [0.0, 0.6])
+def test_persistence_is_what_a_signal_keeps_of_itself_and_nothing_else_changes(aligned: float) -> None:
+    settings = {"n_assets": 20, "n_periods": 10_000, "n_features": 2, "feature_factor_alignment": aligned}
+    lasting = simulate_market(**settings, seed=7, persistence=0.9)
+    x, expected = lasting.panel.features, lasting.expected_returns
+    news = x[1:] - 0.9 * x[:-1]
+
+    for later in (1, 5):
+        kept = (x[later:] * x[:-later]).mean() / (x**2).mean()
+        assert kept == pytest.approx(0.9**later, abs=0.02)
+    assert (news * x[:-1]).mean() == pytest.approx(0.0, abs=0.01)
+    assert x.var() == pytest.approx(simulate_market(**settings, seed=7).panel.features.var(), rel=0.05)
+    np.testing.assert_allclose(x @ _slopes(x, expected), expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("degree", [2, 3, 4])
 def test_misspecification_is_the_share_that_no_linear_model_explains(degree: int) -> None:
     market = simulate_market(30, 20_000, 4, seed=3, misspecification=0.4, degree=degree)
@@ -142,6 +157,7 @@ def test_whitening_recovers_the_signal_of_the_correlated_market_better_than_leas
         ({"correlated_noise": 1}, "correlated_noise=1"),
         ({"misspecification": 1.5}, "misspecification=1.5"),
         ({"feature_factor_alignment": -0.1}, "feature_factor_alignment"),
+        ({"persistence": 1}, "persistence=1"),
         ({"degree": 1}, "degree=1"),
         ({"half_spread": -1e-4}, "half_spread"),
     ],

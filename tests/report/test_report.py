@@ -66,7 +66,7 @@ def test_report_writes_the_page_and_the_document_and_nothing_else(comparison, tm
     path = comparison.report(tmp_path / "runs" / "first")
 
     assert path == tmp_path / "runs" / "first" / "report.html"
-    assert sorted(p.name for p in path.parent.iterdir()) == ["comparison.json", "report.html"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["comparison.json", "report.html", "series.parquet"]
     assert json.loads((path.parent / "comparison.json").read_text()) == comparison.to_dict()
 
 
@@ -88,7 +88,7 @@ def test_a_failed_write_leaves_the_earlier_page_whole(comparison, tmp_path, monk
         write_report(comparison, tmp_path)
 
     assert path.read_text() == "earlier"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["comparison.json", "report.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["comparison.json", "report.html", "series.parquet"]
 
 
 def test_the_page_fetches_nothing(page):
@@ -126,7 +126,7 @@ def test_every_chart_has_a_title_a_unit_and_data(page):
 
 
 def test_every_setting_is_shown(page):
-    for text in ("costs.half_spread", "0.00025", "0, 1, 2", "quick", "no"):
+    for text in ("costs.<wbr>half_<wbr>spread", "0.00025", "0, 1, 2", "quick", "no"):
         assert f">{text}<" in page
 
 

@@ -17,7 +17,41 @@ from backtest.costs import Constraint
 from backtest.errors import SimulationError
 from backtest.market import MarketSnapshot
 
-__all__ = ["Decision", "Policy"]
+__all__ = ["NOT_ASKED", "Decision", "Policy", "Solves"]
+
+NOT_ASKED = -1
+"""Status of a book for which no solver was asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solves:
+    """How a solver came to the weights of B books.
+
+    Attributes:
+        statuses: (B,) int8 of `backtest.solver.Status`, or `NOT_ASKED`.
+        residuals: (B,) relative error by which the solver judged each row; NaN where it was not asked.
+        iterations: (B,) int32 of its method; `NOT_ASKED` where it was not asked.
+    """
+
+    statuses: np.ndarray
+    residuals: np.ndarray
+    iterations: np.ndarray
+
+    @staticmethod
+    def none(n_books: int) -> Solves:
+        """Return those of books for which no solver was asked, to be written into."""
+        counts = np.full(n_books, NOT_ASKED, dtype=np.int32)
+        return Solves(counts.astype(np.int8), np.full(n_books, np.nan), counts)
+
+    def put(self, books: np.ndarray, other: Solves) -> None:
+        """Take those of some books, their places (b,), from others (b,)."""
+        self.statuses[books] = other.statuses
+        self.residuals[books] = other.residuals
+        self.iterations[books] = other.iterations
+
+    def of(self, books: np.ndarray) -> Solves:
+        """Return those of some books, by places or as a mask (B,)."""
+        return Solves(self.statuses[books], self.residuals[books], self.iterations[books])
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +62,13 @@ class Decision:
         q: (B, N) weights to hold, fractions of wealth just before the trade. A failed row's are not read.
         failures: row -> why it has no decision.
         remarks: row -> what its decision lacks.
+        solves: how a solver came to it; None where none was asked.
     """
 
     q: np.ndarray
     failures: Mapping[int, str] = field(default_factory=dict)
     remarks: Mapping[int, str] = field(default_factory=dict)
+    solves: Solves | None = None
 
 
 class Policy(ABC):

@@ -13,7 +13,7 @@ import torch
 from backtest.costs import Constraint
 from backtest.errors import SettingsError, SimulationError
 from backtest.market import MarketSnapshot
-from backtest.simulation.policies.base import Decision, Policy
+from backtest.simulation.policies.base import Decision, Policy, Solves
 from backtest.simulation.policies.fixed_weights import FixedWeights
 from backtest.simulation.policies.plan import Plan
 from backtest.simulation.policies.plan_program import PlanProgram, structure_of
@@ -123,6 +123,7 @@ class MultiPeriod(Policy):
         q = held.copy()
         failures: dict[int, str] = {}
         remarks: dict[int, str] = {}
+        solves = Solves.none(len(held))
         rows = np.flatnonzero(free.any(axis=1))
         if not len(rows):
             return Decision(q)
@@ -140,14 +141,15 @@ class MultiPeriod(Policy):
                 self.terminal,
                 self.discount,
             )
-            weights, status, _ = self._program(plan).solve(plan)
+            weights, status, residual, steps = self._program(plan).solve(plan)
+            solves.statuses[row], solves.residuals[row], solves.iterations[row] = status, residual, steps
             if status in (Status.SOLVED, Status.INACCURATE):
                 q[row] = np.where(free[row], weights[0], held[row])
             if status is Status.INACCURATE:
                 remarks[row] = f"inaccurate: {status.text}"
             elif status is not Status.SOLVED:
                 failures[row] = self._why(status, row, forecasts, held, market, free)
-        return Decision(q, failures, remarks)
+        return Decision(q, failures, remarks, solves)
 
     def _forecasts(self, p: np.ndarray, market: MarketSnapshot) -> np.ndarray:
         """Return the forecasts of all books (B, H, N); NaN is no view."""

@@ -97,14 +97,15 @@ class PlanProgram:
         self.program = cp.Problem(cp.Minimize(parts.cost), parts.sides)
         self._reads, self._solver = parts.reads, cp.CLARABEL
 
-    def solve(self, plan: Plan) -> tuple[np.ndarray, Status, float]:
-        """Return the weights (H, N) of a plan, how its solve ended, and its relative residual.
+    def solve(self, plan: Plan) -> tuple[np.ndarray, Status, float, int]:
+        """Return the weights (H, N) of a plan, how its solve ended, its relative residual, and the steps it took.
 
         Without a solution the weights are NaN and the residual is infinite.
         """
         for parameter, read in self._reads:
             parameter.value = read(plan)
         best = (np.full(plan.shape, np.nan), Status.FAILED, np.inf)
+        steps = 0
         data, chain, _ = self.program.get_problem_data(self._solver, enforce_dpp=True, solver_opts={})
         system = ConicSystem.of(data)
         start = data["param_prob"].var_id_to_col[self.weights.id]
@@ -113,6 +114,7 @@ class PlanProgram:
             raw = chain.solve_via_data(
                 self.program, data, warm_start=False, solver_opts=clarabel_options(tolerance, regularisation)
             )
+            steps += int(raw.iterations)
             word = str(raw.status)
             refusal = REFUSALS.get(word.removeprefix("Almost"))
             if refusal is not None:
@@ -128,7 +130,7 @@ class PlanProgram:
                 best = (weights, Status.SOLVED if residual <= SOLVED else Status.INACCURATE, residual)
             if best[2] <= SOLVED:
                 break
-        return best
+        return *best, steps
 
 
 def _residual(system: ConicSystem, x: np.ndarray, s: np.ndarray, z: np.ndarray) -> float:

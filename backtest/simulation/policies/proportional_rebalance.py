@@ -50,4 +50,4 @@ class ProportionalRebalance(WrappedPolicy):
         # NaN, the answer of a policy that does not know what it wants, must stay one.
         traded = ~(np.abs(way) <= self.tolerance) & tradable
         moved = found.q if self.fraction == 1 else held + self.fraction * way
-        return Decision(np.where(traded, moved, held), found.failures, found.remarks)
+        return Decision(np.where(traded, moved, held), found.failures, found.remarks, found.solves)

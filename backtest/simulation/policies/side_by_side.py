@@ -11,7 +11,7 @@ import pandas as pd
 from backtest.costs import Constraint
 from backtest.errors import SettingsError
 from backtest.market import MarketSnapshot
-from backtest.simulation.policies.base import Decision, Policy
+from backtest.simulation.policies.base import Decision, Policy, Solves
 
 __all__ = ["SideBySide"]
 
@@ -83,14 +83,17 @@ class SideBySide(Policy):
         q = np.empty_like(held)
         failures: dict[int, str] = {}
         remarks: dict[int, str] = {}
+        solves = Solves.none(len(held))
         for policy, books in self._groups():
             decision = policy.decide(p[books], held[books], _of_books(market, books), tradable[books])
             if not isinstance(decision, Decision):
                 decision = Decision(decision)
             q[books] = decision.q
+            if decision.solves is not None:
+                solves.put(books, decision.solves)
             failures |= {int(books[row]): why for row, why in decision.failures.items()}
             remarks |= {int(books[row]): what for row, what in decision.remarks.items()}
-        return Decision(q, failures, remarks)
+        return Decision(q, failures, remarks, solves)
 
     def _groups(self) -> list[tuple[Policy, np.ndarray]]:
         """Return each policy object once, with its books."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from backtest.costs import Constraint
 from backtest.market import MarketSnapshot
-from backtest.simulation.policies.base import Decision, Policy
+from backtest.simulation.policies.base import Decision, Policy, Solves
 from backtest.solver import PositionSolver, Status
 from backtest.solver.feasibility import clashing_constraints
 from backtest.solver.prepared import PreparedSolver
@@ -67,4 +67,4 @@ class SolverPolicy(Policy):
             if status is Status.INFEASIBLE:
                 why += f". Clashing: {', '.join(clashing_constraints(solution.problems[row]))}"
             (remarks if status is Status.INACCURATE else failures)[row] = why
-        return Decision(q, failures, remarks)
+        return Decision(q, failures, remarks, Solves(solution.statuses, solution.residuals, solution.iterations))

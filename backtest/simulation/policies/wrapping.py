@@ -11,7 +11,7 @@ import pandas as pd
 
 from backtest.costs import Constraint
 from backtest.market import MarketSnapshot
-from backtest.simulation.policies.base import Decision, Policy
+from backtest.simulation.policies.base import Decision, Policy, Solves
 
 __all__ = ["WrappedPolicy", "decide_some"]
 
@@ -81,8 +81,13 @@ def decide_some(
     found = policy.decide(np.where(decides, p, np.nan), held, market, tradable & decides)
     if not isinstance(found, Decision):
         found = Decision(found)
+    solves = None
+    if found.solves is not None:
+        solves = Solves.none(len(held))
+        solves.put(rows, found.solves.of(rows))
     return Decision(
         np.where(decides, found.q, held),
         {row: why for row, why in found.failures.items() if rows[row]},
         {row: what for row, what in found.remarks.items() if rows[row]},
+        solves,
     )
