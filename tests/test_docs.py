@@ -23,7 +23,6 @@ PAGE_OF = {
     },
     "backtest.market.features": "features",
     "backtest.daily": "daily",
-    "backtest.configuration": "configuration",
 }
 """The page of the API of each public module; `backtest.errors` is on its own as a whole."""
 RUN = ["start", "concepts", "faq", *(f"how-to/{path.stem}" for path in sorted((DOCS / "how-to").glob("*.md")))]
