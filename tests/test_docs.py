@@ -178,7 +178,9 @@ def read_for_the_site():
     griffe = pytest.importorskip("griffe", reason="the extra `docs` is not installed")
     extensions = re.search(r"extensions: \[(.*)\]", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))[1].split(", ")
     loaded = griffe.load_extensions(*(str(ROOT / path) for path in extensions))
-    return griffe.load("backtest", search_paths=[str(ROOT)], extensions=loaded, resolve_aliases=True)
+    return griffe.load(
+        "backtest", search_paths=[str(ROOT)], extensions=loaded, resolve_aliases=True, docstring_parser="google"
+    )
 
 
 def test_the_site_documents_what_is_imported_and_not_the_module_of_that_name(read_for_the_site):
@@ -193,6 +195,17 @@ def test_the_site_shows_types_without_what_they_say_to_a_library(read_for_the_si
 
     assert str(settings["seeds"].annotation) == "int"
     assert str(settings["position_limit"].annotation) == "float | None"
+
+
+def test_parameters_that_a_docstring_describes_together_are_an_entry_each_on_the_site(read_for_the_site):
+    (text,) = [
+        part for part in read_for_the_site["costs.TradingCost"].docstring.parsed if part.kind.value == "attributes"
+    ]
+    fees = {entry.name: entry for entry in text.value if entry.name.endswith("_fee")}
+
+    assert fees.keys() == {"buy_fee", "sell_fee"}
+    assert str(fees["sell_fee"].annotation) == "Parameter"
+    assert fees["buy_fee"].description == fees["sell_fee"].description
 
 
 def test_pages_and_errors_that_docstrings_name_are_links_on_the_pages_of_the_api():
