@@ -23,7 +23,6 @@ PAGE_OF = {
     },
     "backtest.market.features": "features",
     "backtest.daily": "daily",
-    "backtest.configuration": "configuration",
 }
 """The page of the API of each public module; `backtest.errors` is on its own as a whole."""
 RUN = ["start", "concepts", "faq", *(f"how-to/{path.stem}" for path in sorted((DOCS / "how-to").glob("*.md")))]
@@ -61,6 +60,13 @@ def exported_by(module: str) -> list[str]:
     """`__all__` of a module, without modules in it, which have pages of their own."""
     found = importlib.import_module(module)
     return [name for name in found.__all__ if not inspect.ismodule(getattr(found, name))]
+
+
+def hook_called(name: str):
+    specification = importlib.util.spec_from_file_location(name, DOCS / "hooks" / f"{name}.py")
+    hook = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(hook)
+    return hook
 
 
 def test_every_page_is_in_the_navigation_once():
@@ -146,9 +152,7 @@ def test_formulas_need_nothing_from_the_network():
 
 def test_links_out_of_docs_lead_to_pages_of_the_site():
     pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
-    specification = importlib.util.spec_from_file_location("repository_pages", DOCS / "hooks" / "repository_pages.py")
-    hook = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(hook)
+    hook = hook_called("repository_pages")
 
     def rewritten(markdown, place):
         page = SimpleNamespace(file=SimpleNamespace(src_uri=place))
@@ -168,12 +172,56 @@ def test_every_page_that_a_docstring_names_is_there():
     assert sorted(page for page in named if not (ROOT / page).is_file()) == []
 
 
-def test_the_site_documents_what_is_imported_and_not_the_module_of_that_name():
+@pytest.fixture(scope="module")
+def read_for_the_site():
+    """The package as the site's tool reads it."""
     griffe = pytest.importorskip("griffe", reason="the extra `docs` is not installed")
-    extensions = griffe.load_extensions(str(DOCS / "hooks" / "functions_before_modules.py"))
-    read = griffe.load("backtest", search_paths=[str(ROOT)], extensions=extensions, resolve_aliases=True)
+    extensions = re.search(r"extensions: \[(.*)\]", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))[1].split(", ")
+    loaded = griffe.load_extensions(*(str(ROOT / path) for path in extensions))
+    return griffe.load(
+        "backtest", search_paths=[str(ROOT)], extensions=loaded, resolve_aliases=True, docstring_parser="google"
+    )
 
+
+def test_the_site_documents_what_is_imported_and_not_the_module_of_that_name(read_for_the_site):
     names = [name for page in sorted((DOCS / "api").glob("*.md")) for name in documented(page)]
-    modules = [name for name in names if read[name.removeprefix("backtest.")].is_module]
+    modules = [name for name in names if read_for_the_site[name.removeprefix("backtest.")].is_module]
 
     assert modules == ["backtest.errors"]
+
+
+def test_the_site_shows_types_without_what_they_say_to_a_library(read_for_the_site):
+    settings = read_for_the_site["configuration.RunSettings"]
+
+    assert str(settings["seeds"].annotation) == "int"
+    assert str(settings["position_limit"].annotation) == "float | None"
+
+
+def test_parameters_that_a_docstring_describes_together_are_an_entry_each_on_the_site(read_for_the_site):
+    (text,) = [
+        part for part in read_for_the_site["costs.TradingCost"].docstring.parsed if part.kind.value == "attributes"
+    ]
+    fees = {entry.name: entry for entry in text.value if entry.name.endswith("_fee")}
+
+    assert fees.keys() == {"buy_fee", "sell_fee"}
+    assert str(fees["sell_fee"].annotation) == "Parameter"
+    assert fees["buy_fee"].description == fees["sell_fee"].description
+
+
+def test_pages_and_errors_that_docstrings_name_are_links_on_the_pages_of_the_api():
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    hook = hook_called("api_pages")
+
+    def mended(html, place="api/solver.md"):
+        return hook.on_page_content(
+            html, page=SimpleNamespace(file=SimpleNamespace(src_uri=place)), config=None, files=None
+        )
+
+    assert mended("see docs/how-to/daily-orders.md.") == 'see <a href="../how-to/daily-orders.html">daily-orders</a>.'
+    assert mended("see docs/solver.md", "faq.md") == "see docs/solver.md"
+    assert mended("<code>DataError</code>") == (
+        '<a href="errors.html#backtest.errors.DataError"><code>DataError</code></a>'
+    )
+    assert mended("<code>ValueError</code>") == "<code>ValueError</code>"
+    assert mended('<p class="doc doc-class-bases">Bases: <code>_Record</code></p>') == ""
+    assert "Cost" in mended('<p class="doc doc-class-bases">Bases: <code>Cost</code></p>')

@@ -45,7 +45,7 @@ def run_sweep(
         report: told what happens.
 
     Returns:
-        The table: one row a cell, objective and seed.
+        The table: a row for each model, cost, objective, seed and window; rows of the window "all" are the totals.
 
     Raises:
         SettingsError: the folder is of another sweep; there is no such engine.

@@ -209,7 +209,7 @@ class TrainingSettings:
         return 1e-2 if self.is_linear else 1e-3
 
     def smoothing_at(self, epoch: int, n_assets: int) -> float:
-        """Return the width of smoothing, a weight, in pass `epoch` along the path (0 is the first) of `n_assets`."""
+        """Return the width of smoothing, a weight, in pass `epoch` along the path (from 0), with `n_assets` assets."""
         if self.smoothing_form == "hard":
             return 0.0
         floor = 0.2 / n_assets if self.smoothing is None else self.smoothing

@@ -12,6 +12,7 @@ PANELS = ("Arguments", "Data", "Portfolio", "Training", "Output", "Options")
 """Tables of a command, in this order; panels with other names would follow."""
 
 PAGE = re.compile(r"\bdocs/([\w/-]+\.md)\b")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 SPECIAL = re.compile(r"[\\`*_{}\[\]|~$]")
 
 
@@ -66,5 +67,6 @@ def shown(text: str) -> str:
     """Return plain text as Markdown that reads the same, with links to the pages that it names."""
     parts = PAGE.split(html.escape(text, quote=False))
     plain = [SPECIAL.sub(lambda found: f"&#{ord(found[0])};", part) for part in parts[::2]]
+    plain = [OPTION.sub(r"<code>\g<0></code>", part) for part in plain]
     links = [f"[{page.removesuffix('.md')}]({page})" for page in parts[1::2]]
     return "".join(piece for pair in zip(plain, [*links, ""], strict=True) for piece in pair)
