@@ -57,7 +57,7 @@ def months_html(comparison: Comparison) -> str:
         (str(month), [cell(float(values.iloc[row]), digits) for values, digits in columns])
         for row, month in enumerate(index)
     ]
-    return labelled_table("months", "month", heads, body)
+    return labelled_table("months", "month", heads, body, kind="narrow")
 
 
 def assets_html(comparison: Comparison) -> str:
@@ -71,7 +71,7 @@ def assets_html(comparison: Comparison) -> str:
         (str(asset), [cell(float(values[place]), 2) for values in [*sizes, *shares]])
         for place, asset in enumerate(assets)
     ]
-    return labelled_table("assets", "asset", heads, body)
+    return labelled_table("assets", "asset", heads, body, kind="narrow")
 
 
 def _mapping(record: Any) -> dict[str, Any]:

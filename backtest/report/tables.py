@@ -286,4 +286,4 @@ def _text(value: Any, *, exact: bool) -> str:
         return UNDEFINED
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) and not exact else str(value)
+    return f"{value:.4g}" if isinstance(value, float) and not exact else str(value) or UNDEFINED
