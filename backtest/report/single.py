@@ -71,6 +71,8 @@ def blank_chart(title: str, unit: str, *, height: int = 400) -> Figure:
 
 def _titled(figure: Figure, title: str, unit: str) -> Figure:
     """Put a title above a figure of the page, which has its own beside it, and make it readable on any background."""
+    figure.update_xaxes(title_font_size=13)
+    figure.update_yaxes(title_font_size=13)
     figure.update_layout(
         title={
             "text": f"<b>{escape(title)}</b>",
