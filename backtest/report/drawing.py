@@ -102,7 +102,6 @@ def blank_figure(*, height: int) -> Figure:
         "zerolinecolor": ZERO,
         "zerolinewidth": 1,
         "zeroline": False,
-        "title": {"font": {"size": 13}, "standoff": 8},
     }
     figure.update_xaxes(**axis, fixedrange=True)
     figure.update_yaxes(**axis, fixedrange=True, ticklabelstandoff=6)
