@@ -108,5 +108,5 @@ def _compare(
         number, column = different[0]
         raise StrategyError(
             f"{what}: its forecast for {panel.assets[column]} on {panel.dates[rows[number]]:%Y-%m-%d} was "
-            f"{first[number, column]!r}, and {second[number, column]!r} when {when}: {cure}"
+            f"{float(first[number, column])!r}, and {float(second[number, column])!r} when {when}: {cure}"
         )

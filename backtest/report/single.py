@@ -74,6 +74,8 @@ def titled(figure: Figure, title: str, unit: str) -> Figure:
         title: what is drawn.
         unit: of the values, below the title.
     """
+    figure.update_xaxes(title_font_size=13)
+    figure.update_yaxes(title_font_size=13)
     figure.update_layout(
         title={
             "text": f"<b>{escape(title)}</b>",

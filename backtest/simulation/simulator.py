@@ -65,7 +65,8 @@ def simulate(
             `backtest.simulation.policies`.
         forecasts: (T, N) or (B, T, N), row t made with data up to t, or a DataFrame of dates by assets; None
             for a policy that needs none. One forecast serves all books of a sequence of policies.
-        costs: estimated on this panel; the same for all books. Its cash parts are charged as they came out (`realized`)
+        costs: estimated on this panel; the same for all books, but for parameters that have one number a book, (B, 1):
+            each book is then charged its own. Its cash parts are charged as they came out (`realized`)
             at the market of the fill; the others are opinions, taken off utility alone. None charges nothing.
         lag: rows from a forecast to its fill; 0 fills at the close that the forecast was made from.
         first_row: row of the first decision; None decides on the first forecast.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from backtest.costs import CvxpyCost, HoldingFee, RelativeTo, TradingCost
+from backtest.costs import CvxpyCost, HoldingFee, RelativeTo, Ridge, TradingCost
 from backtest.errors import CostError
-from backtest.simulation import EqualWeight, TargetWeights, simulate
+from backtest.market import simulate_market
+from backtest.simulation import EqualWeight, SolverPolicy, TargetWeights, simulate
+from backtest.solver import PositionSolver
 
 
 class WorstCase(CvxpyCost):
@@ -26,6 +29,25 @@ def test_parts_that_come_with_numbers_of_their_own_are_each_charged_once(price_p
 
     assert sum(result.costs[name][0, 0] for name in result.costs) == pytest.approx(0.07)
     assert len(result.costs) == 3
+
+
+def test_a_parameter_with_one_number_a_book_charges_each_book_its_own_and_no_other():
+    market = simulate_market(6, 40, 2, seed=0, persistence=0.9)
+    spreads = [2e-4, 1e-3, 3e-3]
+    forecasts = np.stack([market.expected_returns] * len(spreads))
+
+    def run(half_spread, p):
+        costs = Ridge(0.02) + TradingCost(half_spread=half_spread)
+        return simulate(market.panel, SolverPolicy(PositionSolver(costs)), p, costs=costs)
+
+    together = run(np.array(spreads)[:, None], forecasts)
+
+    for book, spread in enumerate(spreads):
+        alone = run(spread, market.expected_returns)
+        assert together.wealth[book].tolist() == alone.wealth[0].tolist()
+        np.testing.assert_allclose(
+            together.costs["trading_cost"][book], spread * together.turnover[book], rtol=1e-12, atol=1e-18
+        )
 
 
 def test_impact_needs_a_wealth_in_currency(price_panel):
