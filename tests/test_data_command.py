@@ -19,7 +19,7 @@ from messy_twins import good, write
 from backtest.cli import app
 from backtest.errors import DataError
 from backtest.market import read_bars, read_prices
-from backtest.whole_files import whole_file
+from backtest.whole_files import whole_file, write_text
 
 
 def _run(*arguments: object):
@@ -154,3 +154,10 @@ def test_a_panel_that_was_cut_short_names_the_file(right: Path, tmp_path: Path) 
         path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(DataError, match=r"panel\.parquet: not a whole Parquet file .*write it again"):
             read_bars(path)
+
+
+def test_a_whole_file_can_be_read_by_whoever_may_read_what_its_writer_makes(tmp_path):
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "whole", "")
+
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
