@@ -105,7 +105,7 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Return the outputs with what was printed in one go as one: kernels cut it anywhere."""
+    """Return the outputs, what was printed in one piece: a kernel cuts it anywhere."""
     whole: list[NotebookNode] = []
     for output in outputs:
         name = output.get("name")
