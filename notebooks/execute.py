@@ -96,10 +96,24 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for place, cell in enumerate(notebook.cells, start=1):
         cell.id, cell.metadata = f"cell-{place}", {}
+        if "outputs" in cell:
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata = {}
     return notebook
+
+
+def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Return the outputs, what was printed in one piece: a kernel cuts it anywhere."""
+    whole: list[NotebookNode] = []
+    for output in outputs:
+        name = output.get("name")
+        if whole and name is not None and whole[-1].get("name") == name:
+            whole[-1].text += output.text
+        else:
+            whole.append(output)
+    return whole
 
 
 def figures_of(notebook: NotebookNode) -> list[NotebookNode]:

@@ -80,6 +80,9 @@ def test_kinks_tell_a_jump_from_a_vertical_slope_and_what_is_declared():
         (separable(lambda q, held: torch.sqrt(q.abs() + 1e-3)), r"not convex: asset \d \(row \d\) costs .* half-way"),
         (separable(lambda q, held: torch.where(q == 0, 0.0 * q, 0.001 + 0 * q)), "not convex"),
         (separable(lambda q, held: q.square() - 1e-3 * (q - 0.05).clamp(min=0)), "not convex"),
+        # A ticket that is paid from some size on: the cost jumps, its slope does not fall.
+        (separable(lambda q, held: 1e-4 * ((q - held).abs() > 1e-6).to(q.dtype) + 0 * q, **TRADE), "not convex"),
+        (separable(lambda q, held: 1e-3 * (q - held).abs() * ((q - held).abs() > 0.01), **TRADE), "not convex"),
         (smooth(lambda q, held: q.square().sum(-1) - 2.001 * q[:, 0] * q[:, 1]), "not convex .* half-way"),
         (separable(lambda q, held: q.square() - q, cash=True), r"costs -0.25 .* at weight 0.(5|4999).* never negative"),
         (separable(lambda q, held: -torch.log(1 - q.abs())), "costs nan for asset 0 .* by a constraint"),

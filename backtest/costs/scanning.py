@@ -25,6 +25,9 @@ UNEXPLAINED = 0.01
 SUSPICIOUS = 1e-12
 """Relative fall of a slope, or rise above a chord, that is worth looking into."""
 
+STRIDES = (1, 2, 3)
+"""Steps between three neighbours: places coincide where two centres do, and three that coincide show nothing."""
+
 REACHES = (1e-2, 1e-4, 1e-6, 1e-9)
 """Distances from a break where the slope falls at which two points are looked for that prove it."""
 
@@ -151,21 +154,24 @@ class Scan:
 
     def proof_of_nonconvexity(self) -> NotConvex | None:
         """Return two places that prove a line not convex, or None."""
-        places, values = self.places, self.values
-        slopes = torch.where(torch.isnan(self.slopes), 0.0, self.slopes)
-        known = ~torch.isnan(self.slopes)
-        fall = torch.where(known[:-2] & known[2:], slopes[:-2] - slopes[2:], 0.0)
-        fall = fall / torch.maximum(slopes[:-2].abs(), slopes[2:].abs()).clamp(min=1e-300)
-        share = (places[1:-1] - places[:-2]) / (places[2:] - places[:-2]).clamp(min=1e-300)
-        above = values[1:-1] - (values[:-2] + share * (values[2:] - values[:-2]))
-        size = torch.stack([values[:-2].abs(), values[1:-1].abs(), values[2:].abs()]).amax(0).clamp(min=1e-300)
-        suspicion = torch.maximum(fall, above / size)
-        if bool((suspicion > SUSPICIOUS).any()):
-            worst = suspicion.argmax(0, keepdim=True)
-            low, high = places[:-2].gather(0, worst)[0], places[2:].gather(0, worst)[0]
-            proof = proof_on_lines(self.lines.value, self.lines.slope, low, high)
-            if proof is not None:
-                return proof
+        for stride in STRIDES:
+            places, values = self.places, self.values
+            left, middle, right = places[: -2 * stride], places[stride:-stride], places[2 * stride :]
+            before, at, after = values[: -2 * stride], values[stride:-stride], values[2 * stride :]
+            rising, risen = self.slopes[: -2 * stride], self.slopes[2 * stride :]
+            known = ~torch.isnan(rising) & ~torch.isnan(risen)
+            fall = torch.where(known, rising - risen, 0.0)
+            largest = torch.where(known, torch.maximum(rising.abs(), risen.abs()), 0.0)
+            share = (middle - left) / (right - left).clamp(min=1e-300)
+            above = at - (before + share * (after - before))
+            size = torch.stack([before.abs(), at.abs(), after.abs()]).amax(0)
+            suspicion = torch.maximum(fall / largest.clamp(min=1e-300), above / size.clamp(min=1e-300))
+            if bool((suspicion > SUSPICIOUS).any()):
+                worst = suspicion.argmax(0, keepdim=True)
+                low, high = left.gather(0, worst)[0], right.gather(0, worst)[0]
+                proof = proof_on_lines(self.lines.value, self.lines.slope, low, high)
+                if proof is not None:
+                    return proof
         return self._proof_at_a_fall()
 
     def _proof_at_a_fall(self) -> NotConvex | None:

@@ -114,4 +114,5 @@ def parts_of(notebook: dict[str, Any]) -> Iterator[str]:
                 # Without blank lines, which would end the block of HTML.
                 yield re.sub(r"\n\s*", "\n", f'<div class="output">\n{data["text/html"]}\n</div>')
             else:
-                yield f"<pre>{escape(data.get('text/plain', '') or ''.join(output.get('text', '')))}</pre>"
+                printed = data.get("text/plain") or "".join(output.get("text", ""))
+                yield f'<pre class="printed">{escape(printed)}</pre>'
