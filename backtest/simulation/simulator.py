@@ -31,6 +31,7 @@ from backtest.simulation.progress import reporting
 from backtest.simulation.quotes import MissingPrices, Quotes
 from backtest.simulation.record import Record
 from backtest.simulation.result import SimulationResult
+from backtest.training.threads import one_thread
 
 __all__ = ["simulate"]
 
@@ -139,7 +140,8 @@ def simulate(
         kept = Checkpoint(checkpoint, fingerprint(panel, p, wealth, weights, names, rows, run))
         first, ledger = kept.resume(record, prepared, ledger)
     period = Period(settings, prepared, record)
-    with reporting(progress) as done:
+    # Rows are too small for several threads: these would only wait for each other, and processes side by side too.
+    with one_thread(), reporting(progress) as done:
         for row in range(first, end):
             ledger = period.step(row, p[:, row - wait], ledger)
             if kept is not None and ((row + 1 - start) % checkpoint_every == 0 or row + 1 == end):
