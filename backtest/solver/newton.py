@@ -100,7 +100,9 @@ def maximise_dual(dual: Dual, start: Tensor | None = None) -> DualPoint:
 
 def _fresh(dual: Dual, point: DualPoint) -> DualPoint:
     """Recompute weights and error from the multipliers, so that no rounding of the steps is left in them."""
-    x, flexibility = dual.respond(dual.earned(point.z), point.z)
+    # Without a step there is none.
+    stepped = bool((point.iterations > 0).any())
+    x, flexibility = dual.respond(dual.earned(point.z), point.z) if stepped else (point.x, point.flexibility)
     gradient = dual.gradient(x, point.z)
     free = dual.n_free
     signed = gradient[:, free:]

@@ -13,7 +13,8 @@ __all__ = ["root_beyond"]
 
 ITERATIONS = 200
 CLOSE = 9e-16
-"""Residual, relative to what the root must make up, at which a root is found: a few units of rounding."""
+"""Residual at which a root is found, relative to what it must make up and to the slope at its anchor, from which it
+is counted: a few units of rounding."""
 
 
 def root_beyond(
@@ -47,7 +48,7 @@ def root_beyond(
         return total + sign * at, bent + bend
 
     with torch.no_grad():
-        t, gap = _bracketed(excess, size, torch.minimum(size / slope, longest))
+        t, gap = _bracketed(excess, CLOSE * (size + origin.abs()), torch.minimum(size / slope, longest))
         value, steep = excess(t)
         free = torch.where(torch.isfinite(steep), 1 / steep, 0.0)
         free = torch.where((gap <= 1e-12 * t) & (value.abs() > 1e-9 * size), 0.0, free)
@@ -59,14 +60,14 @@ def root_beyond(
 
 
 def _bracketed(
-    excess: Callable[[Tensor], tuple[Tensor, Tensor]], size: Tensor, longest: Tensor
+    excess: Callable[[Tensor], tuple[Tensor, Tensor]], close: Tensor, longest: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the root of `excess` in [0, longest] and the length of its bracket, both (B, N)."""
-    low, high = torch.zeros_like(size), longest
-    t, last = high, torch.full_like(size, torch.inf)
+    """Return the root of `excess` in [0, longest], up to a value of `close`, and the length of its bracket, (B, N)."""
+    low, high = torch.zeros_like(close), longest
+    t, last = high, torch.full_like(close, torch.inf)
     for count in range(ITERATIONS):
         value, steep = excess(t)
-        done = (value.abs() <= CLOSE * size) | (high - low <= CLOSE * high)
+        done = (value.abs() <= close) | (high - low <= CLOSE * high)
         if bool(done.all()):
             break
         low, high = torch.where(value < 0, t, low), torch.where(value >= 0, t, high)
