@@ -139,6 +139,7 @@ def test_objectives_beside_the_default_four_are_asked_for_by_name(prices: Path, 
     assert all(name in (tmp_path / "run" / "report.html").read_text() for name in names)
 
 
+@pytest.mark.slow
 def test_combinatorial_splits_are_asked_for_by_folds_and_repeated_from_the_config(prices: Path, tmp_path: Path) -> None:
     shape = ["--combinatorial", "3,2", "--objectives", "squared,whitened"]
     options = ["--prices", str(prices), "--quick", "--hidden", "", "--seeds", "1", "--jobs", "1", "--json", *shape]

@@ -119,6 +119,7 @@ def test_options_go_before_what_a_file_says(folder, tmp_path):
     assert (read.settings.costs.factors, read.settings.frequency) == (1, "M")
 
 
+@pytest.mark.slow
 def test_a_file_without_strategies_describes_a_comparison_of_objectives_and_compare_takes_it_too(folder, tmp_path):
     invoke("run", folder / "trained.toml", "-q", "--out", tmp_path / "run")
     done = invoke(
@@ -130,6 +131,7 @@ def test_a_file_without_strategies_describes_a_comparison_of_objectives_and_comp
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "compare" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_own_cost_travels_to_worker_processes_and_changes_what_is_traded(folder, tmp_path):
     own = folder / "fee.py"
     own.write_text(

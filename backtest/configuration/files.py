@@ -75,6 +75,9 @@ def read_settings(path: str | Path, *, options: Mapping[str, Any] | None = None,
             and the key. A recorded run takes no options.
     """
     file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    if file.suffix != ".toml" and (options or quick):
+        others = ", ".join([*(options or {}), *(["quick"] if quick else [])])
+        raise SettingsError(f"{file}: a recorded run is repeated as it was and takes no other settings, got {others}")
     if not file.exists():
         raise SettingsError(
             f"{file}: there is no such file: give a TOML file of settings, a run's folder or config.json"
@@ -84,11 +87,6 @@ def read_settings(path: str | Path, *, options: Mapping[str, Any] | None = None,
     except (OSError, ValueError) as error:
         raise SettingsError(f"{file}: cannot be read: {error}") from error
     if file.suffix != ".toml":
-        if options or quick:
-            others = ", ".join([*(options or {}), *(["quick"] if quick else [])])
-            raise SettingsError(
-                f"{file}: a recorded run is repeated as it was and takes no other settings, got {others}"
-            )
         return _recorded(file, text)
     try:
         document = _from_folder(tomllib.loads(text), file.parent)

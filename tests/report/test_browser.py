@@ -49,7 +49,7 @@ def comparison(make_comparison):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("width", [390, pytest.param(1440, marks=pytest.mark.slow)])
 def test_every_chart_is_drawn_and_tables_sort_and_download(browser, comparison, width):
     found = browser.open(page_html(comparison), PROBE, width=width)
 
