@@ -10,7 +10,7 @@ compare: $(READY)
 	$(BIN)/backtest compare
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow --timeout 3600 --hypothesis-profile=anew
