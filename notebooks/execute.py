@@ -190,9 +190,7 @@ def main(names: list[str]) -> None:
             add_pictures(notebook)
             nbformat.validate(notebook)
             text = nbformat.writes(notebook).rstrip("\n") + "\n"
-            mode = file.stat().st_mode
             write_text(file, text)
-            file.chmod(mode)
             drawn = len(figures_of(notebook))
             print(f"{file.name}: {seconds:.1f} s, {drawn} figures, {len(text) // 1000} kB")
     finally:

@@ -280,3 +280,11 @@ def test_days_without_a_decision_are_warned_of(folder, tmp_path):
     done = invoke("run", folder / "run.toml", "--out", tmp_path / "run")
 
     assert "decisions failed, and what was held stayed: first Winners on " in done.stderr
+
+
+def test_strategies_on_a_simulated_market_are_refused(folder):
+    (folder / "run.toml").write_text('market = "liquidity"\nstrategies = ["winners.py"]\n')
+
+    done = invoke("run", folder / "run.toml", code=2)
+
+    assert "strategies run on prices, not on a simulated market" in " ".join(done.output.split())

@@ -17,6 +17,10 @@ from backtest.errors import SettingsError
 __all__ = ["Recorded", "hashes_of_files", "read_settings"]
 
 
+SOURCES = {"prices", "dataset", "market"}
+"""Settings of which one says where data come from."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """Settings of a run, and what they were recorded with.
@@ -99,9 +103,6 @@ def read_settings(path: str | Path, *, options: Mapping[str, Any] | None = None,
         return Recorded(settings_with_presets(merged(document, given), quick=quick))
     except SettingsError as error:
         raise SettingsError(f"{file}: {error}") from error
-
-
-SOURCES = {"prices", "dataset", "market"}
 
 
 def hashes_of_files(settings: RunSettings) -> dict[str, str]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from backtest.analysis import Comparison, compare_strategies
 from backtest.analysis.comparison_plan import Progress
-from backtest.configuration.building import build_solver, describe_run, load_market, load_panel, plan_comparison
+from backtest.configuration.building import build_solver, describe_run, load_market, plan_comparison
 from backtest.configuration.files import Recorded
 from backtest.configuration.settings import RunSettings
 from backtest.errors import SettingsError
+from backtest.market import MarketPanel
 from backtest.strategy import Strategy, load_strategy
 
 __all__ = ["carry_out"]
@@ -33,18 +34,19 @@ def carry_out(
         recorded = Recorded(recorded)
     settings = recorded.settings
     recorded.check_files()
+    if settings.strategies and settings.market is not None:
+        raise SettingsError(f"market: strategies run on prices, not on a simulated market, got {settings.market}")
     market = load_market(settings)
     description = describe_run(settings, market)
     recorded.check_data(description["data_hash"])
-    if not settings.strategies:
-        return plan_comparison(settings, market).run(n_jobs=n_jobs, progress=progress)
-    return _of_strategies(settings, description, progress)
+    if isinstance(market, MarketPanel) and settings.strategies:
+        return _of_strategies(settings, market, description, progress)
+    return plan_comparison(settings, market).run(n_jobs=n_jobs, progress=progress)
 
 
-def _of_strategies(settings: RunSettings, description: dict[str, Any], progress: Progress | None) -> Comparison:
-    if settings.market is not None:
-        raise SettingsError(f"market: strategies run on prices, not on a simulated market, got {settings.market}")
-    panel = load_panel(settings)
+def _of_strategies(
+    settings: RunSettings, panel: MarketPanel, description: dict[str, Any], progress: Progress | None
+) -> Comparison:
     strategies: dict[str, Strategy] = {}
     for file in settings.strategies:
         strategy = load_strategy(file)
